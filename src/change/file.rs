@@ -1,0 +1,150 @@
+//! The change file: what one may contain, parsed from TOML and validated as far as that is possible without a database.
+
+use serde::{Deserialize, Serialize};
+
+use crate::primitives::{ChangeName, FlagKey};
+
+/// A value and the line of the change file (from 1) on which it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    pub value: T,
+    pub line: usize,
+}
+
+/// A validated change file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeFile {
+    pub name: ChangeName,
+    pub title: String,
+    pub routing: Routing,
+    /// Forward blocks in the order of the file, then backward blocks in the order of the file.
+    pub blocks: Vec<Block>,
+    pub allocation: Option<Allocation>,
+    /// The text that all this was read from.
+    pub text: String,
+}
+
+/// Which way a block translates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// old → new
+    Forward,
+    /// new → old
+    Backward,
+}
+
+/// Names a block in messages, tables and object names: `f1`, `f2`, … for forward and `b1`, … for backward blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockId {
+    pub direction: Direction,
+    /// From 1, in the order of the file.
+    pub number: usize,
+}
+
+/// One `[[forward]]` or `[[backward]]` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    pub id: BlockId,
+    /// The line of the block's header.
+    pub line: usize,
+    /// Target table, as written: `accounts` or `billing.accounts`.
+    pub into: Located<String>,
+    /// Driving table, as written.
+    pub from: Located<String>,
+    /// The column of the target that holds the driving table's key.
+    pub key: Located<String>,
+    /// Columns that identify a row of the target; empty: the target's primary key.
+    pub identity: Located<Vec<String>>,
+    /// SQL condition over the target's own columns: the rows that this block may change or delete. Default: all with the key.
+    pub owns: Option<Located<String>>,
+    pub source: Query,
+    pub follows: Vec<Follow>,
+    /// Tables that the query reads and whose changes shall not touch existing rows.
+    pub constant: Vec<Located<String>>,
+    pub split: Option<Split>,
+    /// Query for keys that are left alone by `follows`; may use `:open_period`.
+    pub frozen: Option<Located<String>>,
+    /// Backward blocks only.
+    pub backward: Backward,
+}
+
+/// What only backward blocks say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backward {
+    /// False: rows of the target are only updated, never inserted or deleted.
+    pub insert: bool,
+}
+
+/// Where the rows of a block come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// `columns = { target = "expression over the driving table" }`: target column → SQL expression, in the order of the file.
+    Columns(Columns),
+    /// `query = "SELECT …"`.
+    Select(Located<String>),
+}
+
+/// The short form of a query over the driving table alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    pub line: usize,
+    pub pairs: Vec<(String, String)>,
+}
+
+/// A table that a block's query reads besides its driving table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    pub line: usize,
+    pub table: Located<String>,
+    /// The column of `table` through which the query reads it.
+    pub by: Located<String>,
+    /// Which driving keys a change of `table` touches; reads `changed` (rows of `table`).
+    pub keys: Located<String>,
+    /// Which values of `by` driving rows look up; reads `changed` (driving rows). Without it the whole table is locked.
+    pub reads: Option<Located<String>>,
+}
+
+/// How one row's amount is divided over a key's rows. All three name result columns of the query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    pub line: usize,
+    /// The amount to be divided, in integer minor units: the same on every row of a key.
+    pub amount: String,
+    /// Integer weights ≥ 0. If all of a key's weights are 0, its rows weigh the same.
+    pub by: String,
+    /// A boolean: the rows that come first when remainders tie.
+    pub first: Option<String>,
+}
+
+/// `[routing]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routing {
+    pub line: usize,
+    /// The flag that decides; its variants are `old` and `new`.
+    pub flag: FlagKey,
+    /// So far always `month`.
+    pub period: String,
+    /// Query with the parameter `:user` that returns the user's group.
+    pub group_of_user: Option<Located<String>>,
+}
+
+/// `[allocation]`: queries over the application's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allocation {
+    pub line: usize,
+    /// charge_id, period, currency, amount
+    pub charges: Located<String>,
+    /// charge_id, payer, amount
+    pub old: Located<String>,
+    /// charge_id, payer, amount (and currency, if it could differ from the charge's)
+    pub new: Located<String>,
+    /// charge_id, group_id
+    pub group: Located<String>,
+    /// charge_id, payer
+    pub expected_payers: Option<Located<String>>,
+    /// charge_id, reverses_id
+    pub reverses: Option<Located<String>>,
+    /// Decimals of an amount; default: what ISO 4217 says of the currency.
+    pub exponent: Option<u16>,
+}

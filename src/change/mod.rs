@@ -1,0 +1,10 @@
+//! The change file, parsed and validated; the stages of a change. No I/O: checking against a live database is
+//! `translation::check`'s.
+
+mod file;
+mod stage;
+
+pub use file::{
+    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, Query, Routing, Split,
+};
+pub use stage::{Stage, UnknownStage};

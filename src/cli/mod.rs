@@ -1,0 +1,92 @@
+//! The command line: one file a command; `output` decides what reaches stdout, stderr and progress bars.
+
+mod audit;
+mod change;
+mod cohort;
+mod demo;
+mod flag;
+mod output;
+mod report;
+mod routing;
+mod serve;
+mod settings;
+mod token;
+mod translation;
+
+use clap::{Parser, Subcommand};
+
+pub use output::Output;
+pub use settings::Settings;
+
+/// Phase in the change that "can't be phased in": feature flags, dual-write translation and comparison reports.
+#[derive(Debug, Parser)]
+#[command(name = "changeover", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve flags, the API and metrics over HTTP
+    Serve(serve::Arguments),
+    /// Run the whole story on generated data in a new database
+    Demo(demo::Arguments),
+    /// Create, list, change and remove flags
+    #[command(subcommand)]
+    Flag(flag::Command),
+    /// Create, import, list and remove cohorts
+    #[command(subcommand)]
+    Cohort(cohort::Command),
+    /// Check, install, stage, inspect and uninstall a change
+    #[command(subcommand)]
+    Change(change::Command),
+    /// Fill the new model from the old one, in resumable batches
+    Backfill(translation::BackfillArguments),
+    /// Compare every target row with what its block says it should be
+    Verify(translation::VerifyArguments),
+    /// Refresh the rows that verify finds to differ
+    Repair(translation::RepairArguments),
+    /// Fix the side of every group for a period
+    Assign(routing::AssignArguments),
+    /// Compare old and new allocation of the charges, and sign the result
+    #[command(subcommand)]
+    Report(report::Command),
+    /// Read the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Create, list and revoke tokens
+    #[command(subcommand)]
+    Token(token::Command),
+}
+
+/// Runs the command and returns the process's exit code: 0 done and clean, 1 done but something differs (drift, unexplained
+/// differences, a gate that does not hold), 2 could not run.
+#[must_use]
+pub fn run(arguments: Cli) -> u8 {
+    let output = Output::new(arguments.settings.json);
+    let settings = arguments.settings;
+    let outcome = match arguments.command {
+        Command::Serve(arguments) => serve::run(&settings, arguments),
+        Command::Demo(arguments) => demo::run(&settings, &output, arguments),
+        Command::Flag(command) => flag::run(&settings, &output, command),
+        Command::Cohort(command) => cohort::run(&settings, &output, command),
+        Command::Change(command) => change::run(&settings, &output, command),
+        Command::Backfill(arguments) => translation::backfill(&settings, &output, arguments),
+        Command::Verify(arguments) => translation::verify(&settings, &output, arguments),
+        Command::Repair(arguments) => translation::repair(&settings, &output, arguments),
+        Command::Assign(arguments) => routing::assign(&settings, &output, arguments),
+        Command::Report(command) => report::run(&settings, &output, command),
+        Command::Audit(command) => audit::run(&settings, &output, command),
+        Command::Token(command) => token::run(&settings, &output, command),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            2
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What reaches stdout (data), stderr (everything else) and progress bars.
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+/// Prints results as text or as one JSON document.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    #[must_use]
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// The command's result: `document` as JSON on stdout, or `text` (which ends without a newline).
+    pub fn result(&self, document: &impl Serialize, text: &str) {
+        let rendered = if self.json {
+            serde_json::to_string_pretty(document).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+        } else {
+            text.to_owned()
+        };
+        write_line(&mut std::io::stdout().lock(), &rendered);
+    }
+
+    /// A remark for a person, on stderr; nothing with `--json`.
+    pub fn note(&self, text: &str) {
+        if !self.json {
+            write_line(&mut std::io::stderr().lock(), text);
+        }
+    }
+
+    /// An error with its causes, on stderr.
+    pub fn error(&self, error: &anyhow::Error) {
+        let mut text = format!("error: {error}");
+        let mut said = error.to_string();
+        for cause in error.chain().skip(1) {
+            let cause = cause.to_string();
+            if !said.contains(&cause) {
+                text.push_str(&format!("\n  because: {cause}"));
+                said = cause;
+            }
+        }
+        write_line(&mut std::io::stderr().lock(), &text);
+    }
+
+    /// A progress bar on stderr with an estimate; hidden with `--json` or where stderr is no terminal.
+    #[must_use]
+    pub fn progress(&self, label: &str, total: u64) -> ProgressBar {
+        if self.json || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{msg:28} {bar:30} {pos:>9}/{len} {per_sec:>12} {eta:>5} left");
+        let bar = ProgressBar::new(total).with_message(label.to_owned());
+        match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        }
+    }
+}
+
+/// A closed pipe (`| head`) is no error of ours.
+fn write_line(to: &mut impl Write, text: &str) {
+    drop(writeln!(to, "{text}"));
+}

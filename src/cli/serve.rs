@@ -1,0 +1,10 @@
+//! `changeover serve`
+
+use super::Settings;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {}
+
+pub fn run(_settings: &Settings, _arguments: Arguments) -> anyhow::Result<u8> {
+    anyhow::bail!("not there yet")
+}

@@ -1,0 +1,45 @@
+//! Settings that every command shares: arguments and `CHANGEOVER_*` variables.
+
+use clap::Args;
+
+use crate::database::{Database, DatabaseError, DatabaseUrl};
+
+/// Where the databases are and how to print.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// The service's own database: flags, cohorts, tokens, reports, audit
+    #[arg(
+        long,
+        global = true,
+        env = "CHANGEOVER_DATABASE_URL",
+        default_value = "sqlite:changeover.db",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub database_url: DatabaseUrl,
+
+    /// The application's database, with the old and the new model [default: the service's own]
+    #[arg(long, global = true, env = "CHANGEOVER_APP_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub app_database_url: Option<DatabaseUrl>,
+
+    /// Print one JSON document instead of text
+    #[arg(long, global = true, env = "CHANGEOVER_JSON")]
+    pub json: bool,
+
+    /// Who does this, as it will stand in the audit log
+    #[arg(long, global = true, env = "CHANGEOVER_ACTOR", default_value = "cli", value_name = "NAME")]
+    pub actor: String,
+}
+
+impl Settings {
+    /// The application's database; an SQLite file that does not exist is an error rather than a new empty file.
+    pub fn open_app_database(&self) -> Result<Database, DatabaseError> {
+        let url = self.app_database_url.clone().unwrap_or_else(|| self.database_url.clone());
+        if let DatabaseUrl::Sqlite(path) = &url
+            && !path.exists()
+        {
+            return Err(DatabaseError::Open { url: url.to_string(), reason: String::from("there is no such file") });
+        }
+        Database::open(url)
+    }
+}

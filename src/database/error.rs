@@ -1,0 +1,74 @@
+//! What can go wrong at a database, and whether trying again can help.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+/// An error of a database or of the way to it. The source chain keeps Diesel's own error.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error("cannot open {url}: {reason}")]
+    Open { url: String, reason: String },
+    #[error("no connection to {url} could be had in time: {reason}")]
+    Pool { url: String, reason: String },
+    #[error("{}", sentence(.0))]
+    Query(#[source] DieselError),
+    #[error("the result has no column `{0}`")]
+    MissingColumn(String),
+    #[error("column `{column}` holds {found}, not {wanted}")]
+    UnexpectedValue { column: String, found: String, wanted: &'static str },
+    #[error("the query returned no row")]
+    NoRow,
+}
+
+impl From<DieselError> for DatabaseError {
+    fn from(error: DieselError) -> Self {
+        Self::Query(error)
+    }
+}
+
+/// The database's own message with its detail and hint, in one sentence.
+fn sentence(error: &DieselError) -> String {
+    let DieselError::DatabaseError(_, information) = error else { return error.to_string() };
+    let mut text = information.message().to_owned();
+    for more in [information.details(), information.hint()].into_iter().flatten() {
+        text.push_str("; ");
+        text.push_str(more);
+    }
+    text
+}
+
+impl DatabaseError {
+    /// True if the same transaction may succeed when it is run again: a serialization failure, a deadlock, a lock that
+    /// was not to be had in time, or a busy SQLite file.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        let Self::Query(DieselError::DatabaseError(kind, information)) = self else { return false };
+        let message = information.message();
+        matches!(kind, DatabaseErrorKind::SerializationFailure)
+            || message.contains("deadlock detected")
+            || message.contains("could not serialize access")
+            || message.contains("lock timeout")
+            || message.contains("database is locked")
+            || message.contains("database table is locked")
+    }
+
+    /// True if a unique constraint refused the write.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Query(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
+    }
+
+    /// True if the connection is gone, so that another one is needed.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Pool { .. } => true,
+            Self::Query(DieselError::DatabaseError(kind, information)) => {
+                matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand)
+                    || information.message().contains("server closed the connection")
+                    || information.message().contains("terminating connection")
+            }
+            Self::Query(DieselError::BrokenTransactionManager) => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! A change file's blocks as SQL text for one dialect. Pure: text in, text out.
+
+pub mod names;

@@ -1,3 +1,5 @@
 //! A change file's blocks as SQL text for one dialect. Pure: text in, text out.
 
+pub mod assignment;
+pub mod effective;
 pub mod names;

@@ -1,1 +1,42 @@
-//! (empty for now)
+//! Flags, cohorts, buckets and their evaluation. Pure: no I/O, no clock; an evaluation reads an immutable [`Snapshot`].
+//!
+//! | file | owns |
+//! |---|---|
+//! | `draft` | the JSON shape of a flag, before anything is checked |
+//! | `flag`, `validate` | a flag whose every reference is good, and how a draft becomes one |
+//! | `value` | the types of variants and their values |
+//! | `clause` | one condition on one attribute, with three outcomes |
+//! | `bucket`, `rollout` | which bucket a value falls into, and which variant owns the bucket |
+//! | `context` | what a caller tells about the subject of an evaluation |
+//! | `cohort`, `upload` | sets of subjects, kept small; reading one from a file |
+//! | `snapshot` | one version of everything, indexed |
+//! | `evaluate`, `explain` | a flag's answer to a context; why it was that |
+
+mod bucket;
+mod clause;
+mod cohort;
+mod context;
+mod draft;
+mod evaluate;
+mod explain;
+mod flag;
+mod mistake;
+mod rollout;
+mod snapshot;
+mod upload;
+mod validate;
+mod value;
+
+pub use bucket::{Algorithm, BUCKETS, UnknownAlgorithm};
+pub use clause::{AttributePath, Clause, Comparand, Indeterminate, InvalidPath, Match, Numeric, Test};
+pub use cohort::{Cohort, CohortIds};
+pub use context::{Context, InvalidContext, TARGETING_KEY, canonical_id};
+pub use draft::{ClauseDraft, FlagDraft, RangeDraft, RolloutDraft, RuleDraft, ServeDraft, VariantDrafts};
+pub use evaluate::{Evaluation, Failure, Reason, RuleOutcome, Served, Why, WhyNot};
+pub use explain::{Explanation, RuleTrace};
+pub use flag::{Flag, Rule, Serve, ShareError, Variant};
+pub use mistake::{FlagMistake, InvalidFlag};
+pub use rollout::{Rollout, RolloutError, VariantRange};
+pub use snapshot::{CohortIndex, Snapshot, SnapshotFlag, VersionedFlag};
+pub use upload::{Rejected, Upload};
+pub use value::{FlagType, VariantValue, WrongType};

@@ -9,5 +9,5 @@ mod period;
 pub use currency::exponent_of;
 pub use dialect::Dialect;
 pub use instant::Instant;
-pub use name::{ChangeName, CohortName, FlagKey, InvalidName};
+pub use name::{ChangeName, CohortName, FlagKey, InvalidName, VariantName};
 pub use period::{InvalidPeriod, Period};

@@ -100,6 +100,13 @@ name_type!(
     |text| is_plain(text, 128, &['.', '_', '-'])
 );
 name_type!(
+    /// The name of a flag's variant: the same alphabet as a flag key.
+    VariantName,
+    "variant name",
+    "1 to 128 letters, digits, `.`, `_` or `-`, and the first one a letter or digit",
+    |text| is_plain(text, 128, &['.', '_', '-'])
+);
+name_type!(
     /// The name of a change: lower case, digits and `-`, at most 40 characters, because names of
     /// database objects are made from it and PostgreSQL cuts those at 63 bytes.
     ChangeName,

@@ -1,0 +1,171 @@
+//! One version of all flags and cohorts, indexed for evaluation and never changed again: the server swaps whole snapshots.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::cohort::Cohort;
+use super::flag::{Flag, Rule, Serve};
+use crate::primitives::{CohortName, FlagKey, Instant};
+
+/// A flag and the number of its version, as the store keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VersionedFlag {
+    pub flag: Flag,
+    pub version: i64,
+}
+
+/// Everything that an evaluation reads.
+#[derive(Debug)]
+pub struct Snapshot {
+    version: i64,
+    changed_at: Instant,
+    flags: Vec<SnapshotFlag>,
+    by_key: HashMap<FlagKey, usize>,
+    cohorts: Vec<Arc<Cohort>>,
+    by_name: HashMap<CohortName, CohortIndex>,
+}
+
+/// Where a snapshot keeps a cohort. Valid for that snapshot only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CohortIndex(usize);
+
+/// A flag with its names resolved.
+#[derive(Debug)]
+pub struct SnapshotFlag {
+    flag: Flag,
+    version: i64,
+    pub(super) default_at: usize,
+    pub(super) off_at: usize,
+    pub(super) rules: Vec<SnapshotRule>,
+}
+
+/// A rule with its names resolved.
+#[derive(Debug)]
+pub(super) struct SnapshotRule {
+    pub(super) cohort: CohortCondition,
+    pub(super) serve: SnapshotServe,
+}
+
+#[derive(Debug)]
+pub(super) enum CohortCondition {
+    None,
+    In(CohortIndex),
+    /// The rule names a cohort that is not there: it matches nobody.
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(super) enum SnapshotServe {
+    Variant(usize),
+    /// The end of each range and its variant, by bucket.
+    Ranges(Vec<(u32, usize)>),
+}
+
+impl Snapshot {
+    /// Indexes one version of the configuration. `version` grows with every change of any flag or cohort, the last of which
+    /// was at `changed_at`. Cohorts are shared, so that a new snapshot costs only what changed.
+    #[must_use]
+    pub fn build(version: i64, changed_at: Instant, mut flags: Vec<VersionedFlag>, cohorts: Vec<Arc<Cohort>>) -> Self {
+        let by_name: HashMap<CohortName, CohortIndex> =
+            cohorts.iter().enumerate().map(|(at, cohort)| (cohort.name().clone(), CohortIndex(at))).collect();
+        flags.sort_by(|one, other| one.flag.key().cmp(other.flag.key()));
+        let flags: Vec<SnapshotFlag> = flags.into_iter().map(|flag| SnapshotFlag::resolve(flag, &by_name)).collect();
+        let by_key = flags.iter().enumerate().map(|(at, flag)| (flag.flag.key().clone(), at)).collect();
+        Self { version, changed_at, flags, by_key, cohorts, by_name }
+    }
+
+    /// A snapshot of nothing, older than any other.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::build(0, Instant::from_micros(0), Vec::new(), Vec::new())
+    }
+
+    /// The configuration's version.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// When the configuration was last changed.
+    #[must_use]
+    pub fn changed_at(&self) -> Instant {
+        self.changed_at
+    }
+
+    /// All flags, by key.
+    #[must_use]
+    pub fn flags(&self) -> &[SnapshotFlag] {
+        &self.flags
+    }
+
+    #[must_use]
+    pub fn find_flag(&self, key: &str) -> Option<&SnapshotFlag> {
+        self.by_key.get(key).and_then(|at| self.flags.get(*at))
+    }
+
+    #[must_use]
+    pub fn cohorts(&self) -> &[Arc<Cohort>] {
+        &self.cohorts
+    }
+
+    #[must_use]
+    pub fn cohort(&self, index: CohortIndex) -> Option<&Cohort> {
+        self.cohorts.get(index.0).map(AsRef::as_ref)
+    }
+
+    #[must_use]
+    pub fn find_cohort(&self, name: &str) -> Option<CohortIndex> {
+        self.by_name.get(name).copied()
+    }
+}
+
+impl SnapshotFlag {
+    fn resolve(VersionedFlag { flag, version }: VersionedFlag, cohorts: &HashMap<CohortName, CohortIndex>) -> Self {
+        let at = |name| position(&flag, name);
+        let rules = flag.rules().iter().map(|rule| SnapshotRule::resolve(rule, &flag, cohorts)).collect();
+        let (default_at, off_at) = (at(flag.default_variant()), at(flag.off_variant()));
+        Self { version, default_at, off_at, rules, flag }
+    }
+
+    #[must_use]
+    pub fn flag(&self) -> &Flag {
+        &self.flag
+    }
+
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+impl SnapshotRule {
+    fn resolve(rule: &Rule, flag: &Flag, cohorts: &HashMap<CohortName, CohortIndex>) -> Self {
+        let cohort = match &rule.cohort {
+            None => CohortCondition::None,
+            Some(name) => cohorts.get(name).map_or(CohortCondition::Unknown, |index| CohortCondition::In(*index)),
+        };
+        let serve = match &rule.serve {
+            Serve::Variant(name) => SnapshotServe::Variant(position(flag, name)),
+            Serve::Rollout(rollout) => {
+                let ranges = rollout.ranges().iter().map(|range| (range.to, position(flag, &range.variant)));
+                let mut ranges: Vec<(u32, usize)> = ranges.collect();
+                ranges.sort_unstable();
+                SnapshotServe::Ranges(ranges)
+            }
+        };
+        Self { cohort, serve }
+    }
+}
+
+impl SnapshotServe {
+    /// The variant that owns a bucket.
+    pub(super) fn owner(ranges: &[(u32, usize)], bucket: u32) -> Option<usize> {
+        let at = ranges.partition_point(|(to, _)| *to <= bucket);
+        ranges.get(at).map(|(_, variant)| *variant)
+    }
+}
+
+/// A validated flag has every variant that it names; were one missing, evaluation would answer GENERAL, not another variant.
+fn position(flag: &Flag, name: &crate::primitives::VariantName) -> usize {
+    flag.variants().iter().position(|variant| variant.name == *name).unwrap_or(usize::MAX)
+}

@@ -2,6 +2,7 @@
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::pg::Pg;
+use diesel::serialize::{IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use diesel::{Connection as _, PgConnection, RunQueryDsl, SqliteConnection, sql_query};
@@ -229,8 +230,29 @@ impl DatabaseConnection {
     }
 }
 
+/// The type of a NULL on PostgreSQL: none (object id 0), so that the server infers it from where the NULL goes. A NULL sent
+/// as text is refused by a column of any other type.
+#[derive(diesel::SqlType)]
+#[diesel(postgres_type(oid = 0, array_oid = 0))]
+struct Untyped;
+
+#[derive(Debug)]
+struct Null;
+
+impl ToSql<Untyped, Pg> for Null {
+    fn to_sql<'b>(&'b self, _out: &mut Output<'b, '_, Pg>) -> diesel::serialize::Result {
+        Ok(IsNull::Yes)
+    }
+}
+
+impl ToSql<Nullable<Text>, Sqlite> for Null {
+    fn to_sql<'b>(&'b self, _out: &mut Output<'b, '_, Sqlite>) -> diesel::serialize::Result {
+        Ok(IsNull::Yes)
+    }
+}
+
 macro_rules! bind_values {
-    ($function:ident, $backend:ty) => {
+    ($function:ident, $backend:ty, $null:ty) => {
         fn $function<'a>(
             sql: &str,
             values: &'a [Value],
@@ -238,7 +260,7 @@ macro_rules! bind_values {
             let mut query = sql_query(sql).into_boxed::<$backend>();
             for value in values {
                 query = match value {
-                    Value::Null => query.bind::<Nullable<Text>, _>(None::<&str>),
+                    Value::Null => query.bind::<$null, _>(Null),
                     Value::Boolean(truth) => query.bind::<Bool, _>(*truth),
                     Value::Integer(number) => query.bind::<BigInt, _>(*number),
                     Value::Real(number) => query.bind::<Double, _>(*number),
@@ -250,5 +272,5 @@ macro_rules! bind_values {
     };
 }
 
-bind_values!(bound_postgres, Pg);
-bind_values!(bound_sqlite, Sqlite);
+bind_values!(bound_postgres, Pg, Untyped);
+bind_values!(bound_sqlite, Sqlite, Nullable<Text>);

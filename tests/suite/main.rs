@@ -1,4 +1,9 @@
 //! Every integration test, in one binary; the folders mirror `src`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::as_conversions)]
+#![allow(clippy::print_stderr, reason = "what a failed test prints is for a person")]
 
 mod allocation;
+mod database;
+mod house;
+#[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
+mod support;

@@ -1,0 +1,27 @@
+//! What every integration test stands on: a database of its own in each dialect, the real binary, a real server, and
+//! the filters that make snapshots repeatable. Tests run in parallel and share nothing but one PostgreSQL cluster.
+//!
+//! ```ignore
+//! use crate::support::{changeover, each_database};
+//!
+//! #[test]
+//! fn a_change_is_checked() {
+//!     each_database(|database| {
+//!         database.connection().batch("CREATE TABLE users (id BIGINT PRIMARY KEY)").unwrap();
+//!         let finished = changeover().app(&database).args(["change", "check", "a.toml"]).run();
+//!         assert_eq!(finished.code, 2, "{finished}");
+//!     });
+//! }
+//! ```
+
+mod cluster;
+mod command;
+mod database;
+mod generated;
+pub mod redactions;
+mod server;
+
+pub use command::{Changeover, Finished, changeover};
+pub use database::{TestDatabase, each_database};
+pub use generated::assert_generated;
+pub use server::Server;

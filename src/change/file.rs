@@ -1,4 +1,7 @@
-//! The change file: what one may contain, parsed from TOML and validated as far as that is possible without a database.
+//! The change file: what one may contain, parsed from TOML and validated as far as that is possible without a database
+//! (by `parse`).
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +45,16 @@ pub struct BlockId {
     pub number: usize,
 }
 
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = match self.direction {
+            Direction::Forward => 'f',
+            Direction::Backward => 'b',
+        };
+        write!(f, "{letter}{}", self.number)
+    }
+}
+
 /// One `[[forward]]` or `[[backward]]` entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
@@ -69,6 +82,14 @@ pub struct Block {
     pub backward: Backward,
 }
 
+impl Block {
+    /// How messages call the block: `f4 (charge_allocations)`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.id, self.into.value)
+    }
+}
+
 /// What only backward blocks say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backward {
@@ -90,6 +111,8 @@ pub enum Query {
 pub struct Columns {
     pub line: usize,
     pub pairs: Vec<(String, String)>,
+    /// The line of each pair.
+    pub lines: Vec<usize>,
 }
 
 /// A table that a block's query reads besides its driving table.

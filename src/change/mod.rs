@@ -1,10 +1,14 @@
 //! The change file, parsed and validated; the stages of a change. No I/O: checking against a live database is
 //! `translation::check`'s.
 
+mod document;
 mod file;
+mod mistake;
+mod parse;
 mod stage;
 
 pub use file::{
     Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, Query, Routing, Split,
 };
+pub use mistake::{Mistake, nearest, shown};
 pub use stage::{Stage, UnknownStage};

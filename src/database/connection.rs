@@ -194,6 +194,25 @@ impl DatabaseConnection {
         outcome
     }
 
+    /// Runs `work`, which only reads, on one consistent view: what others commit meanwhile stays out of sight, and nobody
+    /// waits for it. Not inside another transaction.
+    pub fn in_snapshot<T, E: From<DatabaseError>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match self {
+            Self::Postgres(connection) => AnsiTransactionManager::begin_transaction_sql(
+                connection,
+                "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            ),
+            Self::Sqlite(connection) => AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN DEFERRED"),
+        }
+        .map_err(DatabaseError::from)?;
+        let outcome = work(self);
+        self.rollback()?;
+        outcome
+    }
+
     fn begin(&mut self) -> Result<(), DatabaseError> {
         match self {
             Self::Postgres(connection) => AnsiTransactionManager::begin_transaction(connection)?,

@@ -1,1 +1,93 @@
-//! (empty for now)
+//! The service's own database: flags, cohorts, tokens, reports and the audit log, one file a table. The only place with
+//! typed Diesel. Functions take a connection, so that several of them make one transaction; [`Store::write`] opens it,
+//! and every write appends its own audit row in it.
+
+pub mod audit;
+pub mod cohort_leaves;
+pub mod cohort_upload;
+pub mod cohorts;
+mod error;
+pub mod flags;
+pub mod migrations;
+mod page;
+pub mod reports;
+mod schema;
+pub mod state;
+pub mod tokens;
+
+use crate::database::{Database, DatabaseConnection};
+use crate::primitives::Instant;
+
+pub use error::StoreError;
+pub use page::{Page, PageRequest};
+
+/// How often a transaction is tried when the database asks for it.
+const ATTEMPTS: u32 = 8;
+
+/// Who writes, and why: it stands in the history and in the audit log.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    pub actor: &'a str,
+    pub reason: &'a str,
+}
+
+/// The service's own database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    /// Brings the schema up to date, under a lock, and returns the store.
+    pub fn open(database: Database) -> Result<Self, StoreError> {
+        migrations::run(&mut *database.connection()?)?;
+        Ok(Self { database })
+    }
+
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Runs `work` on one consistent view of the database.
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&mut DatabaseConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.database.connection()?.in_snapshot(work)
+    }
+
+    /// Runs `work` in a transaction; all of it happens, with its audit rows, or nothing.
+    pub fn write<T>(
+        &self,
+        work: impl FnMut(&mut DatabaseConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.database.connection()?.in_transaction_with_retry(ATTEMPTS, StoreError::is_retryable, work)
+    }
+}
+
+fn now() -> Instant {
+    jiff::Timestamp::now().into()
+}
+
+/// An id that sorts by when it was made: sixteen hexadecimal digits of time, sixteen random ones.
+fn new_id() -> Result<String, StoreError> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|_| StoreError::NoRandomness)?;
+    Ok(format!("{:016x}{}", now().as_micros(), hexadecimal(&random)))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The sha-256 of a text, in hexadecimal.
+#[must_use]
+pub fn sha256(text: &str) -> String {
+    use sha2::Digest;
+    hexadecimal(&sha2::Sha256::digest(text.as_bytes()))
+}

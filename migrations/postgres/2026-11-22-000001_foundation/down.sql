@@ -1,0 +1,9 @@
+DROP TABLE svc_changeover_report_signatures;
+DROP TABLE svc_changeover_reports;
+DROP TABLE svc_changeover_audit;
+DROP TABLE svc_changeover_tokens;
+DROP TABLE svc_changeover_cohort_leaves;
+DROP TABLE svc_changeover_cohorts;
+DROP TABLE svc_changeover_flag_versions;
+DROP TABLE svc_changeover_flags;
+DROP TABLE svc_changeover_state;

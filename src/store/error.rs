@@ -1,0 +1,55 @@
+//! What can go wrong in the store.
+
+use crate::database::DatabaseError;
+
+/// An error of the store. `what` is a word such as `flag`, `name` the key that the caller gave.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("there is no {what} `{name}`")]
+    NotFound { what: &'static str, name: String },
+    #[error("the {what} `{name}` exists already")]
+    Exists { what: &'static str, name: String },
+    #[error("the {what} `{name}` has changed meanwhile: you saw version {seen}, it is at version {current}")]
+    Stale { what: &'static str, name: String, seen: i64, current: i64 },
+    #[error("the cohort `{name}` is used by the flag `{flag}`: change that flag first")]
+    InUse { name: String, flag: String },
+    #[error("the stored {what} `{name}` cannot be read: {reason}")]
+    Corrupt { what: &'static str, name: String, reason: String },
+    #[error("migration {version} of the service's tables failed")]
+    Migration {
+        version: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "the service's tables are at migration {0}, which this program does not know: it is older than the database. \
+         Run the newer program"
+    )]
+    NewerSchema(String),
+    #[error("the operating system gave no randomness")]
+    NoRandomness,
+}
+
+impl From<diesel::result::Error> for StoreError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl StoreError {
+    /// True if the same transaction may succeed when it is run again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_retryable())
+    }
+
+    pub(super) fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_unique_violation())
+    }
+
+    pub(super) fn not_found(what: &'static str, name: &str) -> Self {
+        Self::NotFound { what, name: name.to_owned() }
+    }
+}

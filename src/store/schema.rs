@@ -1,0 +1,88 @@
+//! The tables as Diesel sees them; `migrations/` is what makes them.
+
+macro_rules! tables {
+    ($($table:ident = $name:literal ($($key:ident),+) { $($column:ident -> $type:ty,)+ })+) => {
+        $(diesel::table! {
+            #[sql_name = $name]
+            $table ($($key),+) { $($column -> $type,)+ }
+        })+
+    };
+}
+
+tables! {
+    state = "svc_changeover_state" (id) {
+        id -> BigInt,
+        config_version -> BigInt,
+        token_version -> BigInt,
+        audit_count -> BigInt,
+        audit_hash -> Text,
+    }
+    flags = "svc_changeover_flags" (key) {
+        key -> Text,
+        version -> BigInt,
+        data -> Text,
+        updated_at -> BigInt,
+        updated_by -> Text,
+    }
+    flag_versions = "svc_changeover_flag_versions" (key, version) {
+        key -> Text,
+        version -> BigInt,
+        data -> Nullable<Text>,
+        at -> BigInt,
+        actor -> Text,
+        reason -> Text,
+    }
+    cohorts = "svc_changeover_cohorts" (name) {
+        name -> Text,
+        description -> Text,
+        generation -> BigInt,
+        id_count -> BigInt,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+        updated_by -> Text,
+    }
+    cohort_leaves = "svc_changeover_cohort_leaves" (cohort, first_id) {
+        cohort -> Text,
+        first_id -> Text,
+        id_count -> BigInt,
+        ids -> Text,
+    }
+    tokens = "svc_changeover_tokens" (id) {
+        id -> Text,
+        name -> Text,
+        role -> Text,
+        secret_hash -> Text,
+        created_at -> BigInt,
+        created_by -> Text,
+        expires_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+    }
+    audit = "svc_changeover_audit" (id) {
+        id -> BigInt,
+        at -> BigInt,
+        actor -> Text,
+        action -> Text,
+        subject -> Text,
+        reason -> Text,
+        detail -> Text,
+        previous_hash -> Text,
+        hash -> Text,
+    }
+    reports = "svc_changeover_reports" (id) {
+        id -> Text,
+        change_name -> Text,
+        periods -> Text,
+        as_of -> BigInt,
+        clean -> Bool,
+        exceptions -> BigInt,
+        data -> Text,
+        sha256 -> Text,
+        created_at -> BigInt,
+    }
+    report_signatures = "svc_changeover_report_signatures" (report, name, role) {
+        report -> Text,
+        name -> Text,
+        role -> Text,
+        at -> BigInt,
+    }
+}

@@ -3,7 +3,7 @@
 mod audit;
 mod change;
 mod cohort;
-mod demo;
+pub mod demo;
 mod flag;
 mod output;
 mod report;

@@ -28,6 +28,16 @@ impl Period {
         Self { year: date.year(), month: date.month() }
     }
 
+    /// The month before this one.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        if self.month == 1 {
+            Self { year: self.year - 1, month: 12 }
+        } else {
+            Self { year: self.year, month: self.month - 1 }
+        }
+    }
+
     /// The month after this one.
     #[must_use]
     pub fn next(self) -> Self {
@@ -87,6 +97,8 @@ mod tests {
         let december: Period = "2026-12".parse().unwrap();
         assert_eq!(december.to_string(), "2026-12");
         assert_eq!(december.next().to_string(), "2027-01");
+        assert_eq!(december.next().previous(), december);
+        assert_eq!(december.previous().to_string(), "2026-11");
         for bad in ["", "2026", "2026-13", "2026-00", "26-11", "2026-1", "+026-11", "2026-11-01", "0000-01"] {
             assert!(bad.parse::<Period>().is_err(), "{bad}");
         }

@@ -3,3 +3,5 @@
 pub mod assignment;
 pub mod effective;
 pub mod names;
+pub mod rewrite;
+mod scan;

@@ -1,1 +1,33 @@
-//! (empty for now)
+//! Which side is a charge on: groups, their recorded sides, and the questions about them. A side is recorded once for a group and a
+//! period, in the application's database, and is then fixed; the view `effective_allocation` reads nothing else.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `side` | a side, and a group's id |
+//! | `routed` | the deciding parts of an installed change, its stage and open period |
+//! | `groups` | users → groups |
+//! | `decide` | the flag, evaluated for a group |
+//! | `record` | reading and inserting recorded sides |
+//! | `assign` | a period's opening: every group at once |
+//! | `question` | one user's side, for a server |
+//! | `moves` | moving a group, releasing a change |
+//! | `list` | pages, counts, history |
+
+mod assign;
+mod decide;
+mod error;
+mod groups;
+mod list;
+mod moves;
+mod question;
+mod record;
+mod routed;
+mod side;
+
+pub use assign::{AssignReceipt, Assigning, WidenedCohort, assign, check_one_group_each};
+pub use error::RoutingError;
+pub use list::{Action, Assignment, Event, SideCounts, count_sides, history, list};
+pub use moves::{Move, MoveReceipt, move_group, release};
+pub use question::{Answer, Because, Question, Router};
+pub use routed::RoutedChange;
+pub use side::{GroupId, Side};

@@ -4,4 +4,4 @@ pub mod assignment;
 pub mod effective;
 pub mod names;
 pub mod rewrite;
-mod scan;
+pub mod scan;

@@ -1,0 +1,177 @@
+//! Opening a period: the side of every group, evaluated and recorded.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::decide::Decider;
+use super::error::RoutingError;
+use super::groups::GroupLookup;
+use super::record::{Mark, insert_absent};
+use super::routed::{Hold, RoutedChange, lock_standing};
+use super::side::{GroupId, Side};
+use crate::database::DatabaseConnection;
+use crate::flags::Snapshot;
+use crate::primitives::{ChangeName, CohortName, FlagKey, Instant, Period};
+use crate::sql::effective::{group_text, subquery};
+
+/// Groups recorded in one transaction, so that the application's own writers get in between on SQLite.
+const BATCH_GROUPS: usize = 10_000;
+const ATTEMPTS: u32 = 8;
+
+/// Who opens which period.
+#[derive(Debug, Clone, Copy)]
+pub struct Assigning<'a> {
+    pub period: Period,
+    pub actor: &'a str,
+    pub at: Instant,
+}
+
+/// What an assignment of a period did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AssignReceipt {
+    pub change: ChangeName,
+    pub period: Period,
+    pub flag: FlagKey,
+    pub flag_version: i64,
+    /// False: the kill switch is on, so every group got the flag's off variant.
+    pub flag_enabled: bool,
+    pub configuration_version: i64,
+    pub groups: usize,
+    pub assigned_old: usize,
+    pub assigned_new: usize,
+    /// Left alone, because their side was recorded before.
+    pub already_assigned: usize,
+    pub widened: Vec<WidenedCohort>,
+}
+
+/// How far a cohort of users reached once it was widened to groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WidenedCohort {
+    pub cohort: CohortName,
+    pub generation: i64,
+    pub users: usize,
+    pub users_without_group: usize,
+    pub groups: usize,
+}
+
+/// Records the side of every group that has a charge (in whatever period) or a user in one of the flag's cohorts. Groups whose side
+/// is recorded already are left alone. Interrupted, it may be run again: what is recorded stays, the rest follows.
+pub fn assign(
+    connection: &mut DatabaseConnection,
+    change: &RoutedChange,
+    snapshot: &Snapshot,
+    assigning: &Assigning<'_>,
+) -> Result<AssignReceipt, RoutingError> {
+    let standing = lock_standing(connection, &change.name, Hold::Shared)?;
+    standing.check_writable(&change.name, assigning.period)?;
+    check_one_group_each(connection, change, &standing.open_period)?;
+    let lookup = GroupLookup::prepare(connection, change)?;
+    let mut widened = Vec::new();
+    let decider = Decider::new(change, snapshot, |cohort| {
+        let found = lookup.widen(connection, cohort.ids().iter())?;
+        widened.push(WidenedCohort {
+            cohort: cohort.name().clone(),
+            generation: cohort.generation(),
+            users: found.users,
+            users_without_group: found.users.saturating_sub(found.users_with_group),
+            groups: found.groups.len(),
+        });
+        Ok(Arc::new(found))
+    })?;
+    let mut groups = groups_with_charges(connection, change)?;
+    groups.extend(decider.groups_of_cohorts().cloned());
+    let groups: Vec<GroupId> = groups.into_iter().collect();
+    let (assigned_old, assigned_new) = record(connection, &decider, change, assigning, &groups)?;
+    Ok(AssignReceipt {
+        change: change.name.clone(),
+        period: assigning.period,
+        flag: change.flag.clone(),
+        flag_version: decider.flag_version(),
+        flag_enabled: decider.is_enabled(),
+        configuration_version: snapshot.version(),
+        groups: groups.len(),
+        assigned_old,
+        assigned_new,
+        already_assigned: groups.len().saturating_sub(assigned_old + assigned_new),
+        widened,
+    })
+}
+
+/// Evaluates and records in batches; returns how many groups got a side, old and new.
+fn record(
+    connection: &mut DatabaseConnection,
+    decider: &Decider<'_>,
+    change: &RoutedChange,
+    assigning: &Assigning<'_>,
+    groups: &[GroupId],
+) -> Result<(usize, usize), RoutingError> {
+    let reason = decider.because("assigned for the period");
+    let mark = Mark {
+        at: assigning.at.as_micros(),
+        actor: assigning.actor,
+        reason: &reason,
+        flag_version: Some(decider.flag_version()),
+    };
+    let period = assigning.period;
+    let mut assigned = (0, 0);
+    for batch in groups.chunks(BATCH_GROUPS) {
+        let mut old = Vec::new();
+        let mut new = Vec::new();
+        for group in batch {
+            match decider.side_of(group)? {
+                Side::Old => old.push(group),
+                Side::New => new.push(group),
+            }
+        }
+        let inserted = connection.in_transaction_with_retry(ATTEMPTS, RoutingError::is_retryable, |connection| {
+            // The stage may have been moved, or the period closed, since the last batch.
+            lock_standing(connection, &change.name, Hold::Shared)?.check_writable(&change.name, period)?;
+            let old = insert_absent(connection, &change.name, period, Side::Old, old.iter().copied(), &mark)?;
+            let new = insert_absent(connection, &change.name, period, Side::New, new.iter().copied(), &mark)?;
+            Ok::<_, RoutingError>((old, new))
+        })?;
+        assigned = (assigned.0 + inserted.0, assigned.1 + inserted.1);
+    }
+    Ok(assigned)
+}
+
+/// Every group that a charge belongs to. Those of all periods: when a period opens there are no charges in it yet.
+fn groups_with_charges(
+    connection: &mut DatabaseConnection,
+    change: &RoutedChange,
+) -> Result<HashSet<GroupId>, RoutingError> {
+    let text = group_text(connection.dialect(), "g.group_id");
+    let group = subquery(&change.group);
+    let rows =
+        connection.query(&format!("SELECT DISTINCT {text} AS g FROM {group} g WHERE g.group_id IS NOT NULL"), &[])?;
+    rows.iter().map(|row| GroupId::new(&row.text("g")?)).collect()
+}
+
+/// Refuses if a charge of an open period belongs to two groups: they could be put on different sides.
+pub fn check_one_group_each(
+    connection: &mut DatabaseConnection,
+    change: &RoutedChange,
+    open_period: &str,
+) -> Result<(), RoutingError> {
+    let text = group_text(connection.dialect(), "g.group_id");
+    let (charges, group) = (subquery(&change.charges), subquery(&change.group));
+    let sql = format!(
+        "SELECT CAST(g.charge_id AS TEXT) AS charge, min({text}) AS one, max({text}) AS other
+         FROM {charges} c JOIN {group} g ON g.charge_id = c.charge_id
+         WHERE CAST(c.period AS TEXT) >= $1
+         GROUP BY g.charge_id HAVING min({text}) <> max({text}) ORDER BY g.charge_id LIMIT 3"
+    );
+    let rows = connection.query(&sql, &[open_period.into()])?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let described: Result<Vec<String>, RoutingError> = rows
+        .iter()
+        .map(|row| {
+            Ok(format!("charge {} into `{}` and `{}`", row.text("charge")?, row.text("one")?, row.text("other")?))
+        })
+        .collect();
+    Err(RoutingError::ChargeInTwoGroups { change: change.name.clone(), charges: described?.join(", ") })
+}

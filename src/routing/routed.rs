@@ -1,0 +1,112 @@
+//! What routing knows of an installed change: the parts of its file that decide, and where it stands right now.
+
+use super::error::RoutingError;
+use crate::change::{ChangeFile, Stage};
+use crate::database::{DatabaseConnection, Row};
+use crate::primitives::{ChangeName, Dialect, FlagKey, Period};
+use crate::sql::names::own;
+
+/// The parts of a change file by which groups are routed.
+#[derive(Debug, Clone)]
+pub struct RoutedChange {
+    pub name: ChangeName,
+    pub flag: FlagKey,
+    pub(super) group_of_user: String,
+    pub(super) charges: String,
+    pub(super) group: String,
+    /// Tells one installation of a change from the next.
+    pub(super) installed_at: i64,
+}
+
+/// Where a change stands at the moment of the question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub stage: Stage,
+    /// The first period that is not closed; empty: none is.
+    pub open_period: String,
+    pub installed_at: i64,
+}
+
+impl Standing {
+    pub fn is_closed(&self, period: Period) -> bool {
+        period.to_string() < self.open_period
+    }
+
+    /// Refuses what may only happen to an open period of a change that routes.
+    pub fn check_writable(&self, change: &ChangeName, period: Period) -> Result<(), RoutingError> {
+        if !self.stage.routes_to_new() {
+            return Err(RoutingError::StageBeforeLive { change: change.clone(), stage: self.stage });
+        }
+        if self.is_closed(period) {
+            let open_period = self.open_period.clone();
+            return Err(RoutingError::PeriodClosed { change: change.clone(), period, open_period });
+        }
+        Ok(())
+    }
+
+    pub fn read(row: &Row) -> Result<Self, RoutingError> {
+        let stage = row.text("stage")?;
+        let stage = stage.parse().map_err(|_| RoutingError::Corrupt { column: "stage", found: stage })?;
+        Ok(Self { stage, open_period: row.text("open_period")?, installed_at: row.integer("installed_at")? })
+    }
+}
+
+impl RoutedChange {
+    /// Reads an installed change; one without `[allocation]` or `group_of_user` cannot be routed.
+    pub fn get(connection: &mut DatabaseConnection, name: &ChangeName) -> Result<Self, RoutingError> {
+        let (file, installed_at) = installed_file(connection, name)?;
+        let allocation = file.allocation.ok_or_else(|| RoutingError::NoAllocation(name.clone()))?;
+        let group_of_user = file.routing.group_of_user.ok_or_else(|| RoutingError::NoGroupOfUser(name.clone()))?;
+        Ok(Self {
+            name: name.clone(),
+            flag: file.routing.flag,
+            group_of_user: group_of_user.value,
+            charges: allocation.charges.value,
+            group: allocation.group.value,
+            installed_at,
+        })
+    }
+}
+
+/// The file that a change was installed with, and when that was.
+pub(super) fn installed_file(
+    connection: &mut DatabaseConnection,
+    name: &ChangeName,
+) -> Result<(ChangeFile, i64), RoutingError> {
+    let table = own(connection.dialect(), "change");
+    let row = connection
+        .find_row(&format!("SELECT file, installed_at FROM {table} WHERE name = $1"), &[name.as_str().into()])?
+        .ok_or_else(|| RoutingError::NotInstalled(name.clone()))?;
+    let file = ChangeFile::parse(&row.text("file")?).map_err(|mistakes| RoutingError::UnreadableFile {
+        change: name.clone(),
+        what: mistakes.first().map_or_else(String::new, |mistake| format!("line {}: {}", mistake.line, mistake.what)),
+    })?;
+    Ok((file, row.integer("installed_at")?))
+}
+
+/// How a transaction holds the change's stage and open period still. SQLite has one writer and needs neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Many at once; a stage move or the closing of a period waits for them.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// Where the change stands, held still until the transaction ends.
+pub(super) fn lock_standing(
+    connection: &mut DatabaseConnection,
+    name: &ChangeName,
+    hold: Hold,
+) -> Result<Standing, RoutingError> {
+    let dialect = connection.dialect();
+    let lock = match (dialect, hold) {
+        (Dialect::Postgres, Hold::Shared) => " FOR SHARE",
+        (Dialect::Postgres, Hold::Exclusive) => " FOR UPDATE",
+        (Dialect::Sqlite, _) => "",
+    };
+    let table = own(dialect, "change");
+    let sql = format!("SELECT stage, open_period, installed_at FROM {table} WHERE name = $1{lock}");
+    let row = connection.find_row(&sql, &[name.as_str().into()])?;
+    Standing::read(&row.ok_or_else(|| RoutingError::NotInstalled(name.clone()))?)
+}

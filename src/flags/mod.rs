@@ -8,7 +8,7 @@
 //! | `clause` | one condition on one attribute, with three outcomes |
 //! | `bucket`, `rollout` | which bucket a value falls into, and which variant owns the bucket |
 //! | `context` | what a caller tells about the subject of an evaluation |
-//! | `cohort`, `upload` | sets of subjects, kept small; reading one from a file |
+//! | `cohort` | a set of subjects, kept small |
 //! | `snapshot` | one version of everything, indexed |
 //! | `evaluate`, `explain` | a flag's answer to a context; why it was that |
 
@@ -23,7 +23,6 @@ mod flag;
 mod mistake;
 mod rollout;
 mod snapshot;
-mod upload;
 mod validate;
 mod value;
 
@@ -38,5 +37,4 @@ pub use flag::{Flag, Rule, Serve, ShareError, Variant};
 pub use mistake::{FlagMistake, InvalidFlag};
 pub use rollout::{Rollout, RolloutError, VariantRange};
 pub use snapshot::{CohortIndex, Snapshot, SnapshotFlag, VersionedFlag};
-pub use upload::{Rejected, Upload};
 pub use value::{FlagType, VariantValue, WrongType};

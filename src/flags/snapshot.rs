@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::cohort::Cohort;
 use super::flag::{Flag, Rule, Serve};
 use crate::primitives::{CohortName, FlagKey, Instant};
@@ -19,6 +21,7 @@ pub struct VersionedFlag {
 pub struct Snapshot {
     version: i64,
     changed_at: Instant,
+    digest: [u8; 32],
     flags: Vec<SnapshotFlag>,
     by_key: HashMap<FlagKey, usize>,
     cohorts: Vec<Arc<Cohort>>,
@@ -65,13 +68,20 @@ impl Snapshot {
     /// Indexes one version of the configuration. `version` grows with every change of any flag or cohort, the last of which
     /// was at `changed_at`. Cohorts are shared, so that a new snapshot costs only what changed.
     #[must_use]
-    pub fn build(version: i64, changed_at: Instant, mut flags: Vec<VersionedFlag>, cohorts: Vec<Arc<Cohort>>) -> Self {
+    pub fn build(
+        version: i64,
+        changed_at: Instant,
+        mut flags: Vec<VersionedFlag>,
+        mut cohorts: Vec<Arc<Cohort>>,
+    ) -> Self {
+        cohorts.sort_by(|one, other| one.name().cmp(other.name()));
         let by_name: HashMap<CohortName, CohortIndex> =
             cohorts.iter().enumerate().map(|(at, cohort)| (cohort.name().clone(), CohortIndex(at))).collect();
         flags.sort_by(|one, other| one.flag.key().cmp(other.flag.key()));
+        let digest = digest(version, &flags, &cohorts);
         let flags: Vec<SnapshotFlag> = flags.into_iter().map(|flag| SnapshotFlag::resolve(flag, &by_name)).collect();
         let by_key = flags.iter().enumerate().map(|(at, flag)| (flag.flag.key().clone(), at)).collect();
-        Self { version, changed_at, flags, by_key, cohorts, by_name }
+        Self { version, changed_at, digest, flags, by_key, cohorts, by_name }
     }
 
     /// A snapshot of nothing, older than any other.
@@ -90,6 +100,12 @@ impl Snapshot {
     #[must_use]
     pub fn changed_at(&self) -> Instant {
         self.changed_at
+    }
+
+    /// Sha-256 of the configuration and of the cohorts' generations: equal only if every answer is.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// All flags, by key.
@@ -163,6 +179,22 @@ impl SnapshotServe {
         let at = ranges.partition_point(|(to, _)| *to <= bucket);
         ranges.get(at).map(|(_, variant)| *variant)
     }
+}
+
+/// Covers the flags themselves and not only the version's number, which repeats when a database is restored from a backup.
+fn digest(version: i64, flags: &[VersionedFlag], cohorts: &[Arc<Cohort>]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(version.to_be_bytes());
+    for flag in flags {
+        hash.update(flag.version.to_be_bytes());
+        // A flag always serializes: its keys are texts.
+        hash.update(serde_json::to_vec(&flag.flag).unwrap_or_default());
+        hash.update([0]);
+    }
+    for cohort in cohorts {
+        hash.update(format!("{} {} {}\n", cohort.name(), cohort.generation(), cohort.ids().len()));
+    }
+    hash.finalize().into()
 }
 
 /// A validated flag has every variant that it names; were one missing, evaluation would answer GENERAL, not another variant.

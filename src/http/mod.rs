@@ -1,1 +1,3 @@
-//! (empty for now)
+//! Every path of the service.
+
+pub mod ofrep;

@@ -5,5 +5,6 @@
 mod allocation;
 mod database;
 mod house;
+mod reference;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;

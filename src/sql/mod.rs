@@ -1,6 +1,7 @@
 //! A change file's blocks as SQL text for one dialect. Pure: text in, text out.
 
 pub mod assignment;
+pub mod catalogue;
 pub mod effective;
 pub mod names;
 pub mod rewrite;

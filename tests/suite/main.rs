@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "what a failed test prints is for a person")]
 
 mod allocation;
+mod change;
 mod database;
 mod house;
 mod reference;

@@ -1,0 +1,3 @@
+//! The change file against real catalogues.
+
+mod catalogue;

@@ -3,8 +3,10 @@
 pub mod cloud_costs;
 mod example;
 mod insert;
+mod old_code;
 mod random;
 pub mod video_hosting;
+mod writer;
 
 use std::path::PathBuf;
 
@@ -28,6 +30,9 @@ pub struct Arguments {
 enum Action {
     /// Only load an example into a new database, to try the other commands on it by hand
     Load(DataArguments),
+    /// Write like the old application until standard input ends
+    #[command(hide = true)]
+    OldCode(old_code::Arguments),
 }
 
 /// Which example, and how much of it.
@@ -50,6 +55,7 @@ struct DataArguments {
 pub fn run(settings: &Settings, output: &Output, arguments: Arguments) -> anyhow::Result<u8> {
     match arguments.action {
         Some(Action::Load(data)) => load(&settings.database_url, output, &data),
+        Some(Action::OldCode(arguments)) => old_code::run(&settings.database_url.secret(), &arguments),
         None => anyhow::bail!("not there yet"),
     }
 }

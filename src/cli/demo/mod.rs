@@ -4,6 +4,7 @@ pub mod cloud_costs;
 mod example;
 mod insert;
 mod old_code;
+mod place;
 mod random;
 pub mod video_hosting;
 mod writer;

@@ -5,6 +5,7 @@
 mod allocation;
 mod change;
 mod database;
+mod examples;
 mod house;
 mod reference;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]

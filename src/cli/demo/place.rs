@@ -15,7 +15,7 @@ const FILE_STEM: &str = "changeover-demo";
 pub fn choose(settings: &Settings) -> anyhow::Result<DatabaseUrl> {
     let named = std::env::args_os().any(|argument| argument.to_string_lossy().starts_with("--database-url"));
     if !named {
-        return Ok(DatabaseUrl::Sqlite(unused_file(Path::new("."))?));
+        return Ok(DatabaseUrl::Sqlite(unused_file(Path::new(""))?));
     }
     let url = settings.database_url.clone();
     ensure_empty(&url)?;
@@ -27,7 +27,7 @@ fn unused_file(directory: &Path) -> anyhow::Result<PathBuf> {
     let numbered = (2..1000).map(|number| format!("{FILE_STEM}-{number}.db"));
     std::iter::once(format!("{FILE_STEM}.db"))
         .chain(numbered)
-        .map(|name| directory.join(name).components().collect::<PathBuf>())
+        .map(|name| directory.join(name))
         .find(|path| !path.exists())
         .context(
             "there are a thousand demo databases in this directory: remove some, or name a file with --database-url",
@@ -68,11 +68,11 @@ fn ensure_empty(url: &DatabaseUrl) -> anyhow::Result<()> {
 pub fn report_file(url: &DatabaseUrl) -> anyhow::Result<PathBuf> {
     let directory = match url {
         DatabaseUrl::Sqlite(path) => return Ok(path.with_extension("html")),
-        DatabaseUrl::Postgres(_) => Path::new("."),
+        DatabaseUrl::Postgres(_) => Path::new(""),
     };
     for number in 1..1000 {
         let name = if number == 1 { format!("{FILE_STEM}.html") } else { format!("{FILE_STEM}-{number}.html") };
-        let path: PathBuf = directory.join(name).components().collect();
+        let path = directory.join(name);
         if !path.exists() {
             return Ok(path);
         }

@@ -1,6 +1,10 @@
-//! Dividing a charge over payers, the classes of what a comparison finds, totals, and amounts as text. Pure arithmetic: no database,
+//! Dividing a charge over payers, the classes of what a comparison finds, and amounts as text. Pure arithmetic: no database,
 //! no clock.
 
+mod amount;
+mod class;
 mod split;
 
+pub use amount::Minor;
+pub use class::{ChargeClass, UnknownClass};
 pub use split::{Share, SplitError, split};

@@ -2,6 +2,9 @@
 
 pub mod assignment;
 pub mod catalogue;
+pub mod compare;
+mod compare_input;
+mod compare_sections;
 pub mod effective;
 pub mod names;
 pub mod rewrite;

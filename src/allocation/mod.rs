@@ -3,8 +3,13 @@
 
 mod amount;
 mod class;
+mod comparison;
 mod split;
 
 pub use amount::Minor;
 pub use class::{ChargeClass, UnknownClass};
+pub use comparison::{
+    Bucket, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Mover, Part, PayersTotal, SideTotal,
+    Trend,
+};
 pub use split::{Share, SplitError, split};

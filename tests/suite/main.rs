@@ -8,5 +8,6 @@ mod database;
 mod examples;
 mod house;
 mod reference;
+mod report;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;

@@ -1,0 +1,5 @@
+//! Comparisons and reports on tables whose every row the test writes itself.
+
+mod classes;
+mod input;
+mod ledger;

@@ -1,9 +1,7 @@
-//! The application's database: its catalogue, and the check of a change file against it.
+//! The application's database: its catalogue, the check of a change file against it, and the comparison of old and new allocation.
 
 pub mod catalogue;
-
-pub use catalogue::{find_table, list_table_names, read_catalogue};
-//! Everything that Changeover does on the application's database.
-
 pub mod compare;
 mod compare_rows;
+
+pub use catalogue::{find_table, list_table_names, read_catalogue};

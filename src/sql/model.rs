@@ -1,0 +1,196 @@
+//! What the SQL generators need to know of a change: its blocks, with every name resolved against the live catalogue.
+
+use crate::change::{BlockId, Direction};
+use crate::primitives::{ChangeName, Dialect};
+
+use super::names::quoted;
+
+/// A change whose names have been resolved.
+#[derive(Debug, Clone)]
+pub struct ChangeModel {
+    pub name: ChangeName,
+    pub dialect: Dialect,
+    /// Forward blocks in the order of the file, then backward blocks.
+    pub blocks: Vec<BlockModel>,
+    /// PostgreSQL: the schemas that unqualified names in the change file mean, quoted and comma-separated.
+    pub search_path: String,
+}
+
+/// A table of the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableModel {
+    /// Quoted and, where needed, qualified.
+    pub sql: String,
+    /// The bare name, unquoted: for object names, aliases and messages.
+    pub name: String,
+    /// Unquoted.
+    pub columns: Vec<String>,
+}
+
+/// A driving table with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrivingModel {
+    pub table: TableModel,
+    /// The primary key's column, unquoted.
+    pub key: String,
+    /// The key's SQL type, usable in a cast.
+    pub key_type: String,
+    /// True if the key is an integer: its values stand unquoted in SQLite texts.
+    pub key_is_integer: bool,
+}
+
+/// A block whose names have been resolved.
+#[derive(Debug, Clone)]
+pub struct BlockModel {
+    pub id: BlockId,
+    pub target: TableModel,
+    pub driving: DrivingModel,
+    /// The target's column that holds the driving key, unquoted.
+    pub key: String,
+    /// Columns that identify a row of the target, unquoted.
+    pub identity: Vec<String>,
+    /// Columns of `identity` that hold text, and so sort bytewise when remainders tie.
+    pub text_identity: Vec<String>,
+    /// Target columns that the block writes, unquoted, `key` and `identity` among them.
+    pub mapped: Vec<String>,
+    pub source: SourceModel,
+    pub owns: Option<String>,
+    pub split: Option<SplitModel>,
+    pub follows: Vec<FollowModel>,
+    /// Query for keys that `follows` leaves alone, its parameters replaced.
+    pub frozen: Option<String>,
+    /// False: rows of the target are only updated.
+    pub insert: bool,
+}
+
+/// Where a block's rows come from.
+#[derive(Debug, Clone)]
+pub enum SourceModel {
+    /// (target column, expression over the driving table)
+    Columns(Vec<(String, String)>),
+    Select(String),
+}
+
+/// Result columns of the query by which an amount is divided.
+#[derive(Debug, Clone)]
+pub struct SplitModel {
+    pub amount: String,
+    pub by: String,
+    pub first: Option<String>,
+}
+
+/// A follow table, and how its changes find driving keys.
+#[derive(Debug, Clone)]
+pub struct FollowModel {
+    pub table: TableModel,
+    pub by: String,
+    pub keys: String,
+    pub reads: Option<String>,
+}
+
+impl ChangeModel {
+    /// Blocks of one direction, in order.
+    pub fn blocks_of(&self, direction: Direction) -> impl DoubleEndedIterator<Item = &BlockModel> {
+        self.blocks.iter().filter(move |block| block.id.direction == direction)
+    }
+
+    /// Every table that some block of `direction` is driven by or follows, each once, in the order of the blocks.
+    #[must_use]
+    pub fn sources_of(&self, direction: Direction) -> Vec<TableModel> {
+        let mut sources: Vec<TableModel> = Vec::new();
+        for block in self.blocks_of(direction) {
+            let tables = std::iter::once(&block.driving.table).chain(block.follows.iter().map(|follow| &follow.table));
+            for table in tables {
+                if !sources.contains(table) {
+                    sources.push(table.clone());
+                }
+            }
+        }
+        sources
+    }
+
+    /// True if `table` belongs to the new model: a forward block writes it, or a backward block is driven by it.
+    #[must_use]
+    pub fn is_new(&self, table: &TableModel) -> bool {
+        self.blocks.iter().any(|block| match block.id.direction {
+            Direction::Forward => block.target.sql == table.sql,
+            Direction::Backward => block.driving.table.sql == table.sql,
+        })
+    }
+
+    /// The stem of the change's object names: `billing_allocation`.
+    #[must_use]
+    pub fn stem(&self) -> String {
+        self.name.identifier()
+    }
+}
+
+impl BlockModel {
+    /// The block's query as one SELECT.
+    #[must_use]
+    pub fn query(&self) -> String {
+        match &self.source {
+            SourceModel::Select(text) => trimmed(text).to_owned(),
+            SourceModel::Columns(_) => self.columns_over(&self.driving.table.sql),
+        }
+    }
+
+    /// The short form's query over `relation`, which has the driving table's columns; `None` for a written query.
+    #[must_use]
+    pub fn short_form_over(&self, relation: &str) -> Option<String> {
+        matches!(self.source, SourceModel::Columns(_)).then(|| self.columns_over(relation))
+    }
+
+    fn columns_over(&self, relation: &str) -> String {
+        let SourceModel::Columns(pairs) = &self.source else { return String::new() };
+        let list: Vec<String> =
+            pairs.iter().map(|(column, expression)| format!("({expression}) AS {}", quoted(column))).collect();
+        format!("SELECT {} FROM {relation} AS {}", list.join(", "), quoted(&self.driving.table.name))
+    }
+
+    /// True if a row of the target is identified by the driving key alone.
+    #[must_use]
+    pub fn is_one_to_one(&self) -> bool {
+        self.identity == [self.key.clone()]
+    }
+
+    /// Mapped columns that do not identify the row.
+    #[must_use]
+    pub fn payload(&self) -> Vec<&String> {
+        self.mapped.iter().filter(|column| !self.identity.contains(column)).collect()
+    }
+
+    /// The block as messages name it: `f1 (accounts)`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.id, self.target.name)
+    }
+}
+
+/// A query without trailing semicolons and blanks, so that it can stand in parentheses.
+#[must_use]
+pub fn trimmed(text: &str) -> &str {
+    text.trim().trim_end_matches([';', ' ', '\n', '\t', '\r'])
+}
+
+/// What fires a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Event {
+    pub const ALL: [Self; 3] = [Self::Insert, Self::Update, Self::Delete];
+
+    /// `insert`, `update` or `delete`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}

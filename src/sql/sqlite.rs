@@ -1,0 +1,219 @@
+//! A change on SQLite: a view with an INSTEAD OF trigger as each block's refresh, row triggers on the source tables.
+//!
+//! A view is a stored procedure for one key: `INSERT INTO refresh(key, removing) VALUES (7, 0)` refreshes the target rows of key 7,
+//! `removing` only deletes. One key at a time, because SQLite pushes `= NEW.key` into a query with window functions but not
+//! `IN (SELECT …)`.
+
+use crate::change::Direction;
+use crate::primitives::Dialect;
+
+use super::expected::{cannot_divide_sqlite, key_of_query};
+use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
+use super::names::{literal, own, quoted};
+use super::rewrite::{RewriteError, replace_table};
+use super::statements::{Keys, delete_unexpected, upsert_expected, upsert_from};
+
+const DIALECT: Dialect = Dialect::Sqlite;
+
+/// The change's control row: `mode` is 0 while nothing is being translated, a positive depth inside forward and a negative one
+/// inside backward translation, and [`BACKFILL`] in a backfill's transaction. SQLite has one writer, so nobody else sees it change.
+#[must_use]
+pub fn control_table(change: &ChangeModel) -> String {
+    own(DIALECT, &format!("{}_control", change.stem()))
+}
+
+/// The mode in which no trigger does anything.
+pub const BACKFILL: i64 = 1_000_000;
+
+/// The control table and a view with its triggers for each block.
+#[must_use]
+pub fn block_objects(change: &ChangeModel) -> Vec<String> {
+    let control = control_table(change);
+    let mut statements = vec![
+        format!("CREATE TABLE IF NOT EXISTS {control} (id INTEGER PRIMARY KEY CHECK (id = 1), mode INTEGER NOT NULL)"),
+        format!("INSERT OR IGNORE INTO {control} VALUES (1, 0)"),
+    ];
+    for block in &change.blocks {
+        let view = refresh_view(change, block);
+        statements.push(format!("CREATE VIEW {view} (key, removing) AS SELECT NULL, NULL WHERE 0"));
+        statements.push(refresh_trigger(change, block));
+    }
+    statements
+}
+
+/// The view that refreshes a block's rows.
+#[must_use]
+pub fn refresh_view(change: &ChangeModel, block: &BlockModel) -> String {
+    own(DIALECT, &format!("{}_{}", change.stem(), block.id))
+}
+
+fn refresh_trigger(change: &ChangeModel, block: &BlockModel) -> String {
+    let key = Keys::One("NEW.key");
+    let guard = cannot_divide_sqlite(block, &key.restrict(&key_of_query(block))).map(|cannot| {
+        let message = format!(
+            "changeover: block {}: an amount cannot be divided exactly: a weight is negative, NULL or no integer, the total weight reaches 2^31, \
+             the amount reaches 2^62, is no integer or differs between the rows of one key, or an identity is there twice",
+            block.label()
+        );
+        format!("SELECT RAISE(ABORT, {}) WHERE NOT NEW.removing AND {cannot};\n", literal(&message))
+    });
+    let delete = delete_unexpected(block, key).map(|delete| format!("{delete};\n")).unwrap_or_default();
+    let upsert = upsert_expected(block, DIALECT, key, "NOT NEW.removing");
+    format!(
+        "CREATE TRIGGER {} INSTEAD OF INSERT ON {} BEGIN\n{}{delete}{upsert};\nEND",
+        own(DIALECT, &format!("{}_{}_refresh", change.stem(), block.id)),
+        refresh_view(change, block),
+        guard.unwrap_or_default(),
+    )
+}
+
+/// The row triggers of a direction.
+///
+/// # Errors
+/// If a `keys` query cannot be rewritten to read the changed row instead of `changed`.
+pub fn triggers(change: &ChangeModel, direction: Direction, other_active: bool) -> Result<Vec<String>, RewriteError> {
+    let mut statements = Vec::new();
+    for table in change.sources_of(direction) {
+        for event in Event::ALL {
+            let body = trigger_body(change, direction, &table, event)?;
+            if !body.is_empty() {
+                statements.push(trigger(change, direction, &table, event, &body, other_active));
+            }
+        }
+    }
+    Ok(statements)
+}
+
+/// Drops the triggers of a direction.
+#[must_use]
+pub fn drop_triggers(change: &ChangeModel, direction: Direction) -> Vec<String> {
+    let tables = change.sources_of(direction);
+    tables
+        .iter()
+        .flat_map(|table| Event::ALL.map(|event| format!("DROP TRIGGER IF EXISTS {}", trigger_name(change, direction, table, event))))
+        .collect()
+}
+
+/// Drops everything of the change but the tables it shares with others.
+#[must_use]
+pub fn drop_all(change: &ChangeModel) -> Vec<String> {
+    let mut statements = drop_triggers(change, Direction::Forward);
+    statements.extend(drop_triggers(change, Direction::Backward));
+    statements.extend(change.blocks.iter().map(|block| format!("DROP VIEW IF EXISTS {}", refresh_view(change, block))));
+    statements.push(format!("DROP TABLE IF EXISTS {}", control_table(change)));
+    statements
+}
+
+fn images(event: Event) -> &'static [&'static str] {
+    match event {
+        Event::Insert => &["NEW"],
+        Event::Update => &["OLD", "NEW"],
+        Event::Delete => &["OLD"],
+    }
+}
+
+/// SQLite runs the triggers of one event in no documented order (in practice: the last created first), so a table's two directions must
+/// not depend on it: names carry the order for people only, creation order for SQLite.
+fn trigger_name(change: &ChangeModel, direction: Direction, table: &TableModel, event: Event) -> String {
+    let letter = super::names::letter(direction);
+    let number = change.sources_of(direction).iter().position(|source| source == table).map_or(0, |position| position + 1);
+    own(DIALECT, &format!("{}_{letter}t{number}_{}", change.stem(), event.word()))
+}
+
+fn trigger(
+    change: &ChangeModel,
+    direction: Direction,
+    table: &TableModel,
+    event: Event,
+    body: &str,
+    other_active: bool,
+) -> String {
+    let control = control_table(change);
+    let (range, step) = match direction {
+        Direction::Forward => ("BETWEEN 0 AND 999", 1),
+        Direction::Backward => ("BETWEEN -999 AND 0", -1),
+    };
+    // The depth tells the other direction's triggers to stay quiet; while they are not there, nobody needs to be told.
+    let (enter, leave) = if other_active {
+        (format!("UPDATE {control} SET mode = mode + ({step});\n"), format!("UPDATE {control} SET mode = mode - ({step});\n"))
+    } else {
+        (String::new(), String::new())
+    };
+    format!(
+        "CREATE TRIGGER {} AFTER {} ON {} WHEN (SELECT mode FROM {control}) {range} BEGIN\n{enter}{body}{leave}END",
+        trigger_name(change, direction, table, event),
+        event.word().to_uppercase(),
+        table.sql,
+    )
+}
+
+fn trigger_body(
+    change: &ChangeModel,
+    direction: Direction,
+    table: &TableModel,
+    event: Event,
+) -> Result<String, RewriteError> {
+    let mut body = String::new();
+    if event == Event::Delete {
+        for block in change.blocks_of(direction).rev().filter(|block| block.driving.table == *table) {
+            let key = quoted(&block.driving.key);
+            body.push_str(&format!("INSERT INTO {} VALUES (OLD.{key}, 1);\n", refresh_view(change, block)));
+        }
+    }
+    for block in change.blocks_of(direction) {
+        if block.driving.table == *table {
+            body.push_str(&refresh_own(change, block, table, event));
+        }
+        for follow in block.follows.iter().filter(|follow| follow.table == *table) {
+            let keys = replace_table(trimmed(&follow.keys), "changed", &changed(table, event), DIALECT)?;
+            let thawed = block.frozen.as_ref().map(|frozen| {
+                format!(
+                    " AND (f.key NOT IN (\n{}\n) OR NOT EXISTS (SELECT 1 FROM {} t WHERE t.{} = f.key))",
+                    trimmed(frozen),
+                    block.target.sql,
+                    quoted(&block.key)
+                )
+            });
+            // `AS key` cannot be put on a subquery's column in SQLite; a UNION with a named empty row names it.
+            body.push_str(&format!(
+                "INSERT INTO {} SELECT DISTINCT f.key, 0 FROM (SELECT NULL AS key WHERE 0 UNION ALL SELECT * FROM (\n{keys}\n)) f WHERE f.key IS NOT NULL{};\n",
+                refresh_view(change, block),
+                thawed.unwrap_or_default(),
+            ));
+        }
+    }
+    Ok(body)
+}
+
+/// Refreshes the target rows of the row that was written.
+fn refresh_own(change: &ChangeModel, block: &BlockModel, table: &TableModel, event: Event) -> String {
+    let view = refresh_view(change, block);
+    let key = quoted(&block.driving.key);
+    match event {
+        Event::Insert => match block.short_form_over(&row_image(table, "NEW")) {
+            Some(query) if block.split.is_none() => format!("{};\n", upsert_from(block, DIALECT, &query, ("true", "true"))),
+            _ => format!("INSERT INTO {view} VALUES (NEW.{key}, 0);\n"),
+        },
+        Event::Update => format!(
+            "INSERT INTO {view} SELECT OLD.{key}, 0 WHERE OLD.{key} IS NOT NEW.{key};\nINSERT INTO {view} VALUES (NEW.{key}, 0);\n"
+        ),
+        Event::Delete => format!("INSERT INTO {view} VALUES (OLD.{key}, 0);\n"),
+    }
+}
+
+/// The written row as a derived table: a trigger takes no WITH.
+fn changed(table: &TableModel, event: Event) -> String {
+    let images: Vec<String> = images(event)
+        .iter()
+        .map(|image| {
+            let columns: Vec<String> = table.columns.iter().map(|c| format!("{image}.{c} AS {c}", c = quoted(c))).collect();
+            format!("SELECT {}", columns.join(", "))
+        })
+        .collect();
+    images.join(" UNION ALL ")
+}
+
+fn row_image(table: &TableModel, image: &str) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|c| format!("{image}.{c} AS {c}", c = quoted(c))).collect();
+    format!("(SELECT {})", columns.join(", "))
+}

@@ -1,0 +1,129 @@
+//! The two writing steps of a refresh, for both dialects: delete what is not expected, upsert what is.
+
+use crate::primitives::Dialect;
+
+use super::expected::{expected_from, expected_identity, key_of_query};
+use super::model::BlockModel;
+use super::names::quoted;
+
+/// The keys that a statement is about, as an SQL condition on a column.
+#[derive(Debug, Clone, Copy)]
+pub enum Keys<'a> {
+    /// PostgreSQL: an array variable, `column = ANY (keys)`.
+    Array(&'a str),
+    /// One value, `column = NEW.key`: what SQLite pushes down.
+    One(&'a str),
+}
+
+impl Keys<'_> {
+    /// `column` restricted to the keys.
+    #[must_use]
+    pub fn restrict(self, column: &str) -> String {
+        match self {
+            Self::Array(keys) => format!("{column} = ANY ({keys})"),
+            Self::One(value) => format!("{column} = {value}"),
+        }
+    }
+}
+
+/// Deletes the owned target rows of the keys whose identity the query no longer yields. Nothing for a block that may only update.
+#[must_use]
+pub fn delete_unexpected(block: &BlockModel, keys: Keys<'_>) -> Option<String> {
+    if !block.insert {
+        return None;
+    }
+    let target = &block.target.sql;
+    let key = format!("{target}.{}", quoted(&block.key));
+    let owned = block.owns.as_ref().map(|owns| format!("\n  AND ({owns})")).unwrap_or_default();
+    let same: Vec<String> = block
+        .identity
+        .iter()
+        .map(|column| format!("e.{column} = {target}.{column}", column = quoted(column)))
+        .collect();
+    let identity = expected_identity(block, &keys.restrict(&key_of_query(block)));
+    Some(format!(
+        "DELETE FROM {target} WHERE {}{owned}\n  AND NOT EXISTS (SELECT 1 FROM ({identity}) e WHERE {})",
+        keys.restrict(&key),
+        same.join(" AND "),
+    ))
+}
+
+/// Inserts the expected rows of the keys; where a row with the identity exists, updates the mapped columns that differ. `gate` is a
+/// condition without which nothing is written.
+#[must_use]
+pub fn upsert_expected(block: &BlockModel, dialect: Dialect, keys: Keys<'_>, gate: &str) -> String {
+    upsert_from(block, dialect, &block.query(), (&keys.restrict(&key_of_query(block)), gate))
+}
+
+/// [`upsert_expected`] from another text of the query, under any (restriction, gate).
+#[must_use]
+pub fn upsert_from(
+    block: &BlockModel,
+    dialect: Dialect,
+    query: &str,
+    (restriction, gate): (&str, &str),
+) -> String {
+    let expected = expected_from(block, dialect, query, restriction);
+    if !block.insert {
+        return update_only(block, dialect, &expected, gate);
+    }
+    let columns: Vec<String> = block.mapped.iter().map(|column| quoted(column)).collect();
+    let identity: Vec<String> = block.identity.iter().map(|column| quoted(column)).collect();
+    let payload = block.payload();
+    let action = if payload.is_empty() {
+        String::from("DO NOTHING")
+    } else {
+        let set: Vec<String> = payload.iter().map(|column| format!("{c} = excluded.{c}", c = quoted(column))).collect();
+        let differs = differs(dialect, &payload, &block.target.sql, "excluded");
+        format!("DO UPDATE SET {} WHERE ({differs}){}", set.join(", "), owned_row(block))
+    };
+    format!(
+        "INSERT INTO {} ({columns})\nSELECT {columns} FROM (\n{expected}\n) e WHERE {gate}\nON CONFLICT ({}) {action}",
+        block.target.sql,
+        identity.join(", "),
+        columns = columns.join(", "),
+    )
+}
+
+/// For a block that may not insert: the mapped columns of rows that exist and differ.
+fn update_only(block: &BlockModel, dialect: Dialect, expected: &str, gate: &str) -> String {
+    let payload = block.payload();
+    let target = &block.target.sql;
+    let set: Vec<String> = payload.iter().map(|column| format!("{c} = e.{c}", c = quoted(column))).collect();
+    let same: Vec<String> =
+        block.identity.iter().map(|column| format!("{target}.{c} = e.{c}", c = quoted(column))).collect();
+    format!(
+        "UPDATE {target} SET {} FROM (\n{expected}\n) e WHERE {gate} AND {} AND ({}){}",
+        set.join(", "),
+        same.join(" AND "),
+        differs(dialect, &payload, target, "e"),
+        owned_row(block),
+    )
+}
+
+/// True where some of the columns differ between two rows, NULL being a value like any other.
+#[must_use]
+pub fn differs(dialect: Dialect, columns: &[&String], left: &str, right: &str) -> String {
+    let operator = match dialect {
+        Dialect::Postgres => "IS DISTINCT FROM",
+        Dialect::Sqlite => "IS NOT",
+    };
+    let pairs: Vec<String> =
+        columns.iter().map(|column| format!("{left}.{c} {operator} {right}.{c}", c = quoted(column))).collect();
+    if pairs.is_empty() { String::from("false") } else { pairs.join(" OR ") }
+}
+
+/// ` AND …`: true if the existing target row is one that the block may change. The condition's unqualified columns must mean the
+/// existing row, not the one proposed for insertion, hence the derived table.
+fn owned_row(block: &BlockModel) -> String {
+    let Some(owns) = &block.owns else { return String::new() };
+    format!("\n  AND {}", owned_condition(block, owns, &block.target.sql))
+}
+
+/// The condition `owns` on the row that `relation` names.
+#[must_use]
+pub fn owned_condition(block: &BlockModel, owns: &str, relation: &str) -> String {
+    let columns: Vec<String> =
+        block.target.columns.iter().map(|column| format!("{relation}.{c} AS {c}", c = quoted(column))).collect();
+    format!("EXISTS (SELECT 1 FROM (SELECT {}) o WHERE ({owns}))", columns.join(", "))
+}

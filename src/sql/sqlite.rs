@@ -166,23 +166,27 @@ fn trigger_body(
         }
         for follow in block.follows.iter().filter(|follow| follow.table == *table) {
             let keys = replace_table(trimmed(&follow.keys), "changed", &changed(table, event), DIALECT)?;
-            let thawed = block.frozen.as_ref().map(|frozen| {
-                format!(
-                    " AND (f.key NOT IN (\n{}\n) OR NOT EXISTS (SELECT 1 FROM {} t WHERE t.{} = f.key))",
-                    trimmed(frozen),
-                    block.target.sql,
-                    quoted(&block.key)
-                )
-            });
             // `AS key` cannot be put on a subquery's column in SQLite; a UNION with a named empty row names it.
             body.push_str(&format!(
                 "INSERT INTO {} SELECT DISTINCT f.key, 0 FROM (SELECT NULL AS key WHERE 0 UNION ALL SELECT * FROM (\n{keys}\n)) f WHERE f.key IS NOT NULL{};\n",
                 refresh_view(change, block),
-                thawed.unwrap_or_default(),
+                thawed(block, "f.key"),
             ));
         }
     }
     Ok(body)
+}
+
+/// ` AND …`: true for a key that is not frozen, or has no row in the target yet. Empty for a block without `frozen`.
+#[must_use]
+pub fn thawed(block: &BlockModel, key: &str) -> String {
+    let Some(frozen) = &block.frozen else { return String::new() };
+    format!(
+        " AND ({key} NOT IN (\n{}\n) OR NOT EXISTS (SELECT 1 FROM {} t WHERE t.{} = {key}))",
+        trimmed(frozen),
+        block.target.sql,
+        quoted(&block.key)
+    )
 }
 
 /// Refreshes the target rows of the row that was written.

@@ -1,0 +1,59 @@
+//! What can go wrong while a change is installed, moved, filled or verified.
+
+use crate::change::{Mistake, Stage, UnknownStage};
+use crate::database::DatabaseError;
+use crate::primitives::ChangeName;
+use crate::sql::rewrite::RewriteError;
+
+/// An error of translation. Messages say what, where and what next.
+#[derive(Debug, thiserror::Error)]
+pub enum TranslationError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("the change file has mistakes:{}", listed(.0))]
+    Mistakes(Vec<Mistake>),
+    #[error("change `{name}` is not installed in this database{}", beside(.installed))]
+    NotInstalled { name: ChangeName, installed: Vec<String> },
+    #[error("change `{0}` is installed already: uninstall it first, or give the new file another name")]
+    AlreadyInstalled(ChangeName),
+    #[error("change `{other}` has an [allocation] already, and one application database has one effective allocation: uninstall `{other}` first")]
+    SecondAllocation { other: ChangeName },
+    #[error("change `{name}`: the change file stored in the database cannot be read any more:{}", listed(.mistakes))]
+    StoredFile { name: String, mistakes: Vec<Mistake> },
+    #[error("change `{name}`: the stage stored in the database is unknown")]
+    StoredStage { name: String, #[source] source: UnknownStage },
+    #[error("a query of the change file cannot be rewritten for a trigger")]
+    Rewrite(#[from] RewriteError),
+    #[error("`{from}` does not lead to `{to}`: a stage moves one step at a time, so ask for {}", steps(*.from))]
+    NoStep { from: Stage, to: Stage },
+    #[error("change `{name}` is at stage `{stage}`, where {what} is not possible: {remedy}")]
+    WrongStage { name: ChangeName, stage: Stage, what: &'static str, remedy: &'static str },
+    #[error("block `{0}` is not in the change file: blocks are named f1, f2, … and b1, b2, … in the order of the file")]
+    NoBlock(String),
+    #[error("periods before {open} are closed already and stay closed: `{asked}` is earlier")]
+    PeriodsStayClosed { open: String, asked: String },
+    #[error("no lock on the application's tables could be had, {attempts} times for half a second ({reason}). Open transactions: {blockers}. Try again when they have ended")]
+    Locked { reason: String, attempts: u32, blockers: String },
+    #[error("change `{name}` has {count} recorded assignments, which say who was billed by which model: keep them, or pass --discard-assignments")]
+    AssignmentsRecorded { name: ChangeName, count: i64 },
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+fn listed(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect()
+}
+
+fn beside(installed: &[String]) -> String {
+    if installed.is_empty() {
+        String::from(": none is; install one with `changeover change install FILE`")
+    } else {
+        format!(": installed is {}", installed.join(", "))
+    }
+}
+
+fn steps(from: Stage) -> String {
+    let steps: Vec<String> =
+        [from.back(), from.next()].into_iter().flatten().map(|stage| format!("`{stage}`")).collect();
+    if steps.is_empty() { String::from("nothing: it is the last") } else { steps.join(" or ") }
+}

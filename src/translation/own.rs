@@ -1,0 +1,214 @@
+//! Changeover's own tables in the application's database: which changes are installed and how far they are.
+
+use crate::change::{ChangeFile, Stage};
+use crate::database::{DatabaseConnection, DatabaseError, Dialect, Row, Value};
+use crate::primitives::{ChangeName, Instant};
+use crate::sql::names::{literal, own};
+
+use super::error::TranslationError;
+
+/// A change as the application's database knows it.
+#[derive(Debug, Clone)]
+pub struct InstalledChange {
+    pub name: ChangeName,
+    pub title: String,
+    pub file: ChangeFile,
+    pub stage: Stage,
+    /// The first period that is not closed; empty while none has been closed.
+    pub open_period: String,
+    pub installed_at: Instant,
+    pub stage_at: Instant,
+}
+
+/// One row of a change's history.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct HistoryEntry {
+    pub at: Instant,
+    pub actor: String,
+    pub action: String,
+    pub detail: String,
+}
+
+/// Who does something, when, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct Deed<'a> {
+    pub actor: &'a str,
+    pub at: Instant,
+    pub reason: &'a str,
+}
+
+/// Statements that create the tables that all changes share; each may be run again.
+#[must_use]
+pub fn create_tables(dialect: Dialect) -> Vec<String> {
+    let table = |name: &str, columns: &str| format!("CREATE TABLE IF NOT EXISTS {} ({columns})", own(dialect, name));
+    vec![
+        table(
+            "change",
+            "name TEXT PRIMARY KEY, title TEXT NOT NULL, file TEXT NOT NULL, stage TEXT NOT NULL, \
+             open_period TEXT NOT NULL DEFAULT '', installed_at BIGINT NOT NULL, stage_at BIGINT NOT NULL",
+        ),
+        table(
+            "change_history",
+            &format!(
+                "id {}, change TEXT NOT NULL, at BIGINT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, detail TEXT NOT NULL",
+                match dialect {
+                    Dialect::Postgres => "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+                    Dialect::Sqlite => "INTEGER PRIMARY KEY AUTOINCREMENT",
+                }
+            ),
+        ),
+        table(
+            "backfill",
+            "change TEXT NOT NULL, block TEXT NOT NULL, last_key TEXT, keys_done BIGINT NOT NULL, finished BIGINT NOT NULL, \
+             started_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, PRIMARY KEY (change, block)",
+        ),
+        table(
+            "verification",
+            "change TEXT NOT NULL, block TEXT NOT NULL, started_at BIGINT NOT NULL, finished_at BIGINT NOT NULL, keys BIGINT NOT NULL, \
+             missing BIGINT NOT NULL, extra BIGINT NOT NULL, differing BIGINT NOT NULL, PRIMARY KEY (change, block)",
+        ),
+    ]
+}
+
+/// Statements that remove what [`create_tables`] made, once no change is left.
+#[must_use]
+pub fn drop_tables(dialect: Dialect) -> Vec<String> {
+    let tables = ["verification", "backfill", "change_history", "change"];
+    tables.iter().map(|table| format!("DROP TABLE IF EXISTS {}", own(dialect, table))).collect()
+}
+
+/// A scalar subquery for `:open_period`.
+#[must_use]
+pub fn open_period_sql(dialect: Dialect, change: &ChangeName) -> String {
+    format!("(SELECT open_period FROM {} WHERE name = {})", own(dialect, "change"), literal(change.as_str()))
+}
+
+/// True if Changeover's tables are there.
+pub fn are_tables_there(connection: &mut DatabaseConnection) -> Result<bool, DatabaseError> {
+    let sql = match connection.dialect() {
+        Dialect::Postgres => "SELECT to_regclass('changeover.change') IS NOT NULL AS there",
+        Dialect::Sqlite => {
+            "SELECT count(*) AS there FROM sqlite_master WHERE type = 'table' AND name = 'changeover_change'"
+        }
+    };
+    connection.get_row(sql, &[])?.boolean("there")
+}
+
+/// All installed changes, by name.
+pub fn list_changes(connection: &mut DatabaseConnection) -> Result<Vec<InstalledChange>, TranslationError> {
+    if !are_tables_there(connection)? {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT * FROM {} ORDER BY name", own(connection.dialect(), "change"));
+    connection.query(&sql, &[])?.iter().map(installed_change).collect()
+}
+
+/// An installed change, if there is one of that name.
+pub fn find_change(
+    connection: &mut DatabaseConnection,
+    name: &ChangeName,
+) -> Result<Option<InstalledChange>, TranslationError> {
+    if !are_tables_there(connection)? {
+        return Ok(None);
+    }
+    let sql = format!("SELECT * FROM {} WHERE name = $1", own(connection.dialect(), "change"));
+    connection.find_row(&sql, &[Value::from(name.as_str())])?.as_ref().map(installed_change).transpose()
+}
+
+/// An installed change; an error that says what is installed if there is none of that name.
+pub fn get_change(connection: &mut DatabaseConnection, name: &ChangeName) -> Result<InstalledChange, TranslationError> {
+    if let Some(found) = find_change(connection, name)? {
+        return Ok(found);
+    }
+    let installed = list_changes(connection)?.iter().map(|change| change.name.to_string()).collect();
+    Err(TranslationError::NotInstalled { name: name.clone(), installed })
+}
+
+/// [`get_change`], holding the change's row until the transaction ends: stage moves, uninstalls and closings of one change wait for one another.
+pub fn lock_change(connection: &mut DatabaseConnection, name: &ChangeName) -> Result<InstalledChange, TranslationError> {
+    if connection.dialect() == Dialect::Postgres && are_tables_there(connection)? {
+        connection.query("SELECT name FROM changeover.change WHERE name = $1 FOR UPDATE", &[Value::from(name.as_str())])?;
+    }
+    get_change(connection, name)
+}
+
+/// Closes every period before `open_period`. Periods never open again.
+pub fn close_before(
+    connection: &mut DatabaseConnection,
+    name: &ChangeName,
+    open_period: &str,
+    deed: Deed<'_>,
+) -> Result<InstalledChange, TranslationError> {
+    let change = lock_change(connection, name)?;
+    if change.open_period.as_str() > open_period {
+        return Err(TranslationError::PeriodsStayClosed { open: change.open_period, asked: open_period.to_owned() });
+    }
+    let sql = format!("UPDATE {} SET open_period = $1 WHERE name = $2", own(connection.dialect(), "change"));
+    connection.execute(&sql, &[Value::from(open_period), Value::from(name.as_str())])?;
+    record(connection, name, deed, "close", &serde_json::json!({ "open_period": open_period, "before": change.open_period }))?;
+    get_change(connection, name)
+}
+
+/// Appends to a change's history. The deed's reason goes into the detail.
+pub fn record(
+    connection: &mut DatabaseConnection,
+    name: &ChangeName,
+    deed: Deed<'_>,
+    action: &str,
+    detail: &serde_json::Value,
+) -> Result<(), DatabaseError> {
+    let mut detail = detail.clone();
+    if let (Some(object), false) = (detail.as_object_mut(), deed.reason.is_empty()) {
+        object.insert(String::from("reason"), deed.reason.into());
+    }
+    let sql = format!(
+        "INSERT INTO {} (change, at, actor, action, detail) VALUES ($1, $2, $3, $4, $5)",
+        own(connection.dialect(), "change_history")
+    );
+    connection.execute(
+        &sql,
+        &[
+            Value::from(name.as_str()),
+            Value::from(deed.at.as_micros()),
+            Value::from(deed.actor),
+            Value::from(action),
+            Value::from(detail.to_string()),
+        ],
+    )?;
+    Ok(())
+}
+
+/// A change's history, oldest first.
+pub fn history(connection: &mut DatabaseConnection, name: &ChangeName) -> Result<Vec<HistoryEntry>, DatabaseError> {
+    let sql = format!(
+        "SELECT at, actor, action, detail FROM {} WHERE change = $1 ORDER BY id",
+        own(connection.dialect(), "change_history")
+    );
+    let rows = connection.query(&sql, &[Value::from(name.as_str())])?;
+    rows.iter()
+        .map(|row| {
+            Ok(HistoryEntry {
+                at: Instant::from_micros(row.integer("at")?),
+                actor: row.text("actor")?,
+                action: row.text("action")?,
+                detail: row.text("detail")?,
+            })
+        })
+        .collect()
+}
+
+fn installed_change(row: &Row) -> Result<InstalledChange, TranslationError> {
+    let name = row.text("name")?;
+    let file = ChangeFile::parse(&row.text("file")?)
+        .map_err(|mistakes| TranslationError::StoredFile { name: name.clone(), mistakes })?;
+    let stage = row.text("stage")?;
+    Ok(InstalledChange {
+        name: file.name.clone(),
+        title: row.text("title")?,
+        stage: stage.parse().map_err(|source| TranslationError::StoredStage { name, source })?,
+        file,
+        open_period: row.text("open_period")?,
+        installed_at: Instant::from_micros(row.integer("installed_at")?),
+        stage_at: Instant::from_micros(row.integer("stage_at")?),
+    })
+}

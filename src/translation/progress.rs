@@ -1,0 +1,141 @@
+//! How far backfills are and what the last verify of each block found, as the application's database keeps it.
+
+use serde::Serialize;
+
+use crate::database::{DatabaseConnection, DatabaseError, Value};
+use crate::primitives::{ChangeName, Instant};
+use crate::sql::names::own;
+
+/// A block's backfill.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackfillProgress {
+    pub block: String,
+    /// The last driving key that has been refreshed, as the database prints it.
+    pub last_key: Option<String>,
+    pub keys_done: i64,
+    pub finished: bool,
+    pub started_at: Instant,
+    pub updated_at: Instant,
+}
+
+/// What the last full verify of a block found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verification {
+    pub block: String,
+    pub started_at: Instant,
+    pub finished_at: Instant,
+    pub keys: i64,
+    pub missing: i64,
+    pub extra: i64,
+    pub different: i64,
+}
+
+impl Verification {
+    /// Target rows that differ.
+    #[must_use]
+    pub fn drift(&self) -> i64 {
+        self.missing + self.extra + self.different
+    }
+}
+
+/// The backfill of each block that has begun, by block.
+pub fn backfill_progress(
+    connection: &mut DatabaseConnection,
+    change: &ChangeName,
+) -> Result<Vec<BackfillProgress>, DatabaseError> {
+    let sql = format!("SELECT * FROM {} WHERE change = $1 ORDER BY block", own(connection.dialect(), "backfill"));
+    let rows = connection.query(&sql, &[Value::from(change.as_str())])?;
+    rows.iter()
+        .map(|row| {
+            Ok(BackfillProgress {
+                block: row.text("block")?,
+                last_key: row.find_text("last_key")?,
+                keys_done: row.integer("keys_done")?,
+                finished: row.boolean("finished")?,
+                started_at: Instant::from_micros(row.integer("started_at")?),
+                updated_at: Instant::from_micros(row.integer("updated_at")?),
+            })
+        })
+        .collect()
+}
+
+/// Stores how far a block's backfill is.
+pub fn store_backfill(
+    connection: &mut DatabaseConnection,
+    change: &ChangeName,
+    progress: &BackfillProgress,
+) -> Result<(), DatabaseError> {
+    let sql = format!(
+        "INSERT INTO {} (change, block, last_key, keys_done, finished, started_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (change, block) DO UPDATE SET last_key = excluded.last_key, keys_done = excluded.keys_done,
+           finished = excluded.finished, started_at = excluded.started_at, updated_at = excluded.updated_at",
+        own(connection.dialect(), "backfill")
+    );
+    let values = [
+        Value::from(change.as_str()),
+        Value::from(progress.block.as_str()),
+        Value::from(progress.last_key.clone()),
+        Value::from(progress.keys_done),
+        Value::from(i64::from(progress.finished)),
+        Value::from(progress.started_at.as_micros()),
+        Value::from(progress.updated_at.as_micros()),
+    ];
+    connection.execute(&sql, &values)?;
+    Ok(())
+}
+
+/// Forgets a change's backfills, so that the next one starts from the first key.
+pub fn forget_backfills(connection: &mut DatabaseConnection, change: &ChangeName) -> Result<(), DatabaseError> {
+    let sql = format!("DELETE FROM {} WHERE change = $1", own(connection.dialect(), "backfill"));
+    connection.execute(&sql, &[Value::from(change.as_str())])?;
+    Ok(())
+}
+
+/// What the last full verify of each block found, by block.
+pub fn last_verifications(
+    connection: &mut DatabaseConnection,
+    change: &ChangeName,
+) -> Result<Vec<Verification>, DatabaseError> {
+    let sql = format!("SELECT * FROM {} WHERE change = $1 ORDER BY block", own(connection.dialect(), "verification"));
+    let rows = connection.query(&sql, &[Value::from(change.as_str())])?;
+    rows.iter()
+        .map(|row| {
+            Ok(Verification {
+                block: row.text("block")?,
+                started_at: Instant::from_micros(row.integer("started_at")?),
+                finished_at: Instant::from_micros(row.integer("finished_at")?),
+                keys: row.integer("keys")?,
+                missing: row.integer("missing")?,
+                extra: row.integer("extra")?,
+                different: row.integer("differing")?,
+            })
+        })
+        .collect()
+}
+
+/// Stores what a full verify of a block found.
+pub fn store_verification(
+    connection: &mut DatabaseConnection,
+    change: &ChangeName,
+    found: &Verification,
+) -> Result<(), DatabaseError> {
+    let sql = format!(
+        "INSERT INTO {} (change, block, started_at, finished_at, keys, missing, extra, differing)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (change, block) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at,
+           keys = excluded.keys, missing = excluded.missing, extra = excluded.extra, differing = excluded.differing",
+        own(connection.dialect(), "verification")
+    );
+    let values = [
+        Value::from(change.as_str()),
+        Value::from(found.block.as_str()),
+        Value::from(found.started_at.as_micros()),
+        Value::from(found.finished_at.as_micros()),
+        Value::from(found.keys),
+        Value::from(found.missing),
+        Value::from(found.extra),
+        Value::from(found.different),
+    ];
+    connection.execute(&sql, &values)?;
+    Ok(())
+}

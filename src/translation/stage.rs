@@ -1,0 +1,200 @@
+//! Moving a change from stage to stage: gates with their evidence, and what a move does to the triggers.
+
+use serde::Serialize;
+
+use crate::change::{Direction, Stage};
+use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
+use crate::primitives::Instant;
+use crate::sql::model::ChangeModel;
+use crate::sql::names::own;
+use crate::sql::{postgres, sqlite};
+
+use super::error::TranslationError;
+use super::install::with_lock_timeout;
+use super::own::{Deed, InstalledChange, get_change, lock_change, record};
+use super::progress::{backfill_progress, last_verifications};
+
+/// A condition for entering a stage, and what was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Gate {
+    pub name: &'static str,
+    pub holds: bool,
+    pub evidence: String,
+}
+
+/// What the service's own database knows of the change's latest signed report.
+#[derive(Debug, Clone, Default)]
+pub struct SignedReport {
+    /// Its id, as-of instant, and whether it had no unexplained differences.
+    pub latest: Option<(String, Instant, bool)>,
+    /// When cohorts or flags were last changed.
+    pub routing_changed_at: Option<Instant>,
+}
+
+/// The gates of the step to `to`, evaluated. Going back needs none.
+pub fn gates(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    change: &InstalledChange,
+    to: Stage,
+    report: &SignedReport,
+) -> Result<Vec<Gate>, TranslationError> {
+    if change.stage.next() != Some(to) {
+        return Ok(Vec::new());
+    }
+    match to {
+        Stage::DualWrite => Ok(vec![triggers_installed(connection, model)?]),
+        Stage::Shadow => Ok(vec![backfill_complete(connection, model)?, verify_clean(connection, model, change)?]),
+        Stage::Live => Ok(vec![verify_clean(connection, model, change)?, report_signed(change, report)]),
+        Stage::Off | Stage::RampDown | Stage::Complete => Ok(Vec::new()),
+    }
+}
+
+/// True if a step is one that this version can take.
+pub fn check_step(change: &InstalledChange, to: Stage) -> Result<(), TranslationError> {
+    if change.stage.next() != Some(to) && change.stage.back() != Some(to) {
+        return Err(TranslationError::NoStep { from: change.stage, to });
+    }
+    if matches!(to, Stage::RampDown | Stage::Complete) {
+        return Err(TranslationError::Unsupported(format!(
+            "stage `{to}` cannot be entered with this version yet: keep the change at `live`, where both models are fed"
+        )));
+    }
+    Ok(())
+}
+
+/// Moves a change one step and makes the triggers do what the new stage says, in one transaction. The caller has looked at the gates;
+/// `detail` (their evidence, whether the move was forced) goes into the history.
+pub fn move_stage(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    to: Stage,
+    deed: Deed<'_>,
+    detail: &serde_json::Value,
+) -> Result<InstalledChange, TranslationError> {
+    with_lock_timeout(connection, |connection| move_in_transaction(connection, model, to, deed, detail))
+}
+
+fn move_in_transaction(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    to: Stage,
+    deed: Deed<'_>,
+    detail: &serde_json::Value,
+) -> Result<InstalledChange, TranslationError> {
+    let change = lock_change(connection, &model.name)?;
+    check_step(&change, to)?;
+    for statement in statements(model, to)? {
+        connection.batch(&statement)?;
+    }
+    let sql = format!("UPDATE {} SET stage = $1, stage_at = $2 WHERE name = $3", own(connection.dialect(), "change"));
+    connection.execute(&sql, &[to.as_str().into(), deed.at.as_micros().into(), model.name.as_str().into()])?;
+    let mut detail = detail.clone();
+    if let Some(object) = detail.as_object_mut() {
+        object.insert(String::from("from"), change.stage.as_str().into());
+        object.insert(String::from("to"), to.as_str().into());
+    }
+    record(connection, &model.name, deed, "stage", &detail)?;
+    get_change(connection, &model.name)
+}
+
+/// What a stage makes of the triggers.
+fn statements(model: &ChangeModel, stage: Stage) -> Result<Vec<String>, TranslationError> {
+    let (forward, backward) = (stage.translates_forward(), stage.translates_backward());
+    match model.dialect {
+        Dialect::Postgres => {
+            let mut statements = postgres::trigger_functions(model, Direction::Forward, forward);
+            statements.extend(postgres::trigger_functions(model, Direction::Backward, backward));
+            Ok(statements)
+        }
+        Dialect::Sqlite => {
+            let mut statements = sqlite::drop_triggers(model, Direction::Forward);
+            statements.extend(sqlite::drop_triggers(model, Direction::Backward));
+            let backward = backward && model.blocks_of(Direction::Backward).next().is_some();
+            statements.extend(sqlite::triggers(model, forward, backward)?);
+            Ok(statements)
+        }
+    }
+}
+
+fn triggers_installed(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, DatabaseError> {
+    let name = "triggers installed on every source table";
+    let (there, wanted) = match model.dialect {
+        Dialect::Postgres => {
+            let sources = [Direction::Forward, Direction::Backward].map(|direction| model.sources_of(direction).len() * 4);
+            let sql = "SELECT count(*) AS n FROM pg_trigger WHERE tgname LIKE $1 AND tgenabled IN ('O', 'A')";
+            let pattern = format!("changeover\\_{}\\_%\\_%", model.stem().replace('_', "\\_"));
+            (connection.get_row(sql, &[Value::from(pattern)])?.integer("n")?, sources.iter().sum())
+        }
+        Dialect::Sqlite => {
+            let sql = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'view' AND name LIKE $1 ESCAPE '!'";
+            let pattern = format!("changeover!_{}!_%", model.stem().replace('_', "!_"));
+            (connection.get_row(sql, &[Value::from(pattern)])?.integer("n")?, model.blocks.len())
+        }
+    };
+    let holds = usize::try_from(there).is_ok_and(|there| there >= wanted);
+    let kind = if model.dialect == Dialect::Postgres { "triggers" } else { "refresh views (row triggers come with the move)" };
+    Ok(Gate { name, holds, evidence: format!("{there} of {wanted} {kind} found") })
+}
+
+fn backfill_complete(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, DatabaseError> {
+    let progress = backfill_progress(connection, &model.name)?;
+    let unfinished: Vec<String> = model
+        .blocks_of(Direction::Forward)
+        .filter(|block| !progress.iter().any(|done| done.block == block.id.to_string() && done.finished))
+        .map(crate::sql::model::BlockModel::label)
+        .collect();
+    let keys: i64 = progress.iter().map(|done| done.keys_done).sum();
+    let evidence = if unfinished.is_empty() {
+        format!("all blocks filled, {keys} keys")
+    } else {
+        format!("not finished: {}; run `changeover backfill {}`", unfinished.join(", "), model.name)
+    };
+    Ok(Gate { name: "backfill complete", holds: unfinished.is_empty(), evidence })
+}
+
+fn verify_clean(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    change: &InstalledChange,
+) -> Result<Gate, DatabaseError> {
+    let found = last_verifications(connection, &model.name)?;
+    let filled_at = backfill_progress(connection, &model.name)?.iter().map(|done| done.updated_at).max();
+    let since = filled_at.unwrap_or(change.stage_at).max(change.installed_at);
+    let mut faults = Vec::new();
+    for block in model.blocks_of(Direction::Forward) {
+        let id = block.id.to_string();
+        match found.iter().find(|run| run.block == id) {
+            None => faults.push(format!("{} was never verified", block.label())),
+            Some(run) if run.started_at < since => faults.push(format!("{} was verified before the backfill ended", block.label())),
+            Some(run) if run.drift() > 0 => faults.push(format!("{}: {} rows differ", block.label(), run.drift())),
+            Some(_) => {}
+        }
+    }
+    let keys: i64 = found.iter().map(|run| run.keys).sum();
+    let evidence = if faults.is_empty() {
+        format!("{keys} keys verified, no drift")
+    } else {
+        format!("{}; run `changeover verify {}`", faults.join("; "), model.name)
+    };
+    Ok(Gate { name: "a full verify found no drift", holds: faults.is_empty(), evidence })
+}
+
+fn report_signed(change: &InstalledChange, report: &SignedReport) -> Gate {
+    let name = "a comparison report without unexplained differences, signed off";
+    let Some((id, as_of, clean)) = &report.latest else {
+        let evidence = format!("no signed report; run `changeover report run {}` and sign it", change.name);
+        return Gate { name, holds: false, evidence };
+    };
+    let too_old_for = match report.routing_changed_at {
+        _ if *as_of < change.stage_at => Some("the change entered this stage"),
+        Some(changed) if *as_of < changed => Some("a cohort or flag was changed"),
+        _ => None,
+    };
+    let evidence = match (clean, too_old_for) {
+        (false, _) => format!("report {id} as of {as_of} has unexplained differences"),
+        (true, Some(event)) => format!("report {id} as of {as_of} is older than when {event}"),
+        (true, None) => format!("report {id} as of {as_of} is clean and signed"),
+    };
+    Gate { name, holds: *clean && too_old_for.is_none(), evidence }
+}

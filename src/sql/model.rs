@@ -118,6 +118,12 @@ impl ChangeModel {
         })
     }
 
+    /// True if a write to `table` goes out to the other model in this direction; otherwise it re-derives within its own.
+    #[must_use]
+    pub fn goes_out(&self, table: &TableModel, direction: Direction) -> bool {
+        self.is_new(table) == (direction == Direction::Backward)
+    }
+
     /// The stem of the change's object names: `billing_allocation`.
     #[must_use]
     pub fn stem(&self) -> String {

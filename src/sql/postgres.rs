@@ -16,7 +16,7 @@ const STRIPES: u32 = 256;
 trait TransitionTables {
     fn transition_tables(self) -> &'static str;
     fn with_changed(self) -> &'static str;
-    fn is_empty(self) -> &'static str;
+    fn nothing_changed(self) -> &'static str;
 }
 
 impl TransitionTables for Event {
@@ -36,7 +36,7 @@ impl TransitionTables for Event {
         }
     }
 
-    fn is_empty(self) -> &'static str {
+    fn nothing_changed(self) -> &'static str {
         match self {
             Self::Insert | Self::Delete => "NOT EXISTS (SELECT 1 FROM changed)",
             Self::Update => "NOT EXISTS (SELECT 1 FROM changed_new)",
@@ -176,8 +176,7 @@ pub fn block_function(change: &ChangeModel, block: &BlockModel, verb: &str) -> S
 /// Triggers of one table fire in the order of their names. A write goes out to the other model first (`1`), then re-derives
 /// within its own (`2`).
 fn trigger_name(change: &ChangeModel, direction: Direction, table: &TableModel, word: &str) -> String {
-    let goes_out = change.is_new(table) == (direction == Direction::Backward);
-    let turn = if goes_out { 1 } else { 2 };
+    let turn = if change.goes_out(table, direction) { 1 } else { 2 };
     let (letter, sources) = match direction {
         Direction::Forward => ('f', change.sources_of(Direction::Forward)),
         Direction::Backward => ('b', change.sources_of(Direction::Backward)),
@@ -215,7 +214,7 @@ fn trigger_function(change: &ChangeModel, direction: Direction, name: &str, body
 
 /// What one event on one table causes: locks of what others look up here, locks of what these rows look up, then the blocks.
 fn trigger_body(change: &ChangeModel, direction: Direction, table: &TableModel, event: Event) -> String {
-    let mut body = format!("  IF {} THEN RETURN NULL; END IF;\n", event.is_empty());
+    let mut body = format!("  IF {} THEN RETURN NULL; END IF;\n", event.nothing_changed());
     body.push_str(&exclusive_locks(change, direction, table, event));
     let concerned: Vec<&BlockModel> = change
         .blocks_of(direction)

@@ -57,12 +57,7 @@ pub fn upsert_expected(block: &BlockModel, dialect: Dialect, keys: Keys<'_>, gat
 
 /// [`upsert_expected`] from another text of the query, under any (restriction, gate).
 #[must_use]
-pub fn upsert_from(
-    block: &BlockModel,
-    dialect: Dialect,
-    query: &str,
-    (restriction, gate): (&str, &str),
-) -> String {
+pub fn upsert_from(block: &BlockModel, dialect: Dialect, query: &str, (restriction, gate): (&str, &str)) -> String {
     let expected = expected_from(block, dialect, query, restriction);
     if !block.insert {
         return update_only(block, dialect, &expected, gate);

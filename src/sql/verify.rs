@@ -29,14 +29,16 @@ pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) ->
     };
     let same: Vec<String> = block.identity.iter().map(|column| format!("e.{c} = a.{c}", c = quoted(column))).collect();
     let payload = block.payload();
-    let changed = format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(dialect, &payload, "e", "a"));
+    let changed =
+        format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(dialect, &payload, "e", "a"));
     let wrong = if block.insert {
         format!("a.co_there IS NULL OR (e.co_there IS NULL AND a.co_owned) OR ({changed})")
     } else {
         changed
     };
     let key = format!("coalesce(e.{key}, a.{key})", key = quoted(&block.key));
-    let thawed = block.frozen.as_ref().map(|frozen| format!("\n  AND {}", thawed(block, frozen, &key))).unwrap_or_default();
+    let thawed =
+        block.frozen.as_ref().map(|frozen| format!("\n  AND {}", thawed(block, frozen, &key))).unwrap_or_default();
     format!(
         "SELECT CAST({key} AS text) AS key, CASE WHEN a.co_there IS NULL THEN 'missing' WHEN e.co_there IS NULL THEN 'extra' \
          ELSE 'different' END AS class,\n  {expected_image} AS expected, {actual_image} AS actual\n\

@@ -58,7 +58,8 @@ pub fn backfill(
     }
     let blocks: Vec<&BlockModel> = model.blocks_of(Direction::Forward).collect();
     let mut states = backfill_progress(connection, &model.name)?;
-    let all_finished = blocks.iter().all(|block| states.iter().any(|state| state.block == block.id.to_string() && state.finished));
+    let all_finished =
+        blocks.iter().all(|block| states.iter().any(|state| state.block == block.id.to_string() && state.finished));
     if options.restart || all_finished {
         forget_backfills(connection, &model.name)?;
         states.clear();
@@ -108,11 +109,12 @@ impl Filling<'_> {
         let mut analyze_at: u64 = 1_000;
         loop {
             let began = Clock::now();
-            state = connection.in_transaction_with_retry(BATCH_ATTEMPTS, DatabaseError::is_retryable, |connection| {
-                let next = self.batch(connection, &state, batch_rows)?;
-                store_backfill(connection, &self.model.name, &next)?;
-                Ok(next)
-            })?;
+            state =
+                connection.in_transaction_with_retry(BATCH_ATTEMPTS, DatabaseError::is_retryable, |connection| {
+                    let next = self.batch(connection, &state, batch_rows)?;
+                    store_backfill(connection, &self.model.name, &next)?;
+                    Ok(next)
+                })?;
             let took = began.elapsed();
             let done = u64::try_from(state.keys_done).unwrap_or(0);
             let goes_on = on_batch(self.block, done, total.max(done));
@@ -159,7 +161,8 @@ impl Filling<'_> {
         after: Option<&str>,
         batch_rows: usize,
     ) -> Result<(Option<String>, usize), DatabaseError> {
-        connection.batch(&format!("SELECT set_config('{}', 'backfill', true)", postgres::direction_setting(self.model)))?;
+        connection
+            .batch(&format!("SELECT set_config('{}', 'backfill', true)", postgres::direction_setting(self.model)))?;
         let sql = format!(
             "SELECT last_key, key_count FROM {}($1::text::{}, $2::integer)",
             postgres::block_function(self.model, self.block, "batch"),

@@ -16,12 +16,18 @@ pub enum TranslationError {
     NotInstalled { name: ChangeName, installed: Vec<String> },
     #[error("change `{0}` is installed already: uninstall it first, or give the new file another name")]
     AlreadyInstalled(ChangeName),
-    #[error("change `{other}` has an [allocation] already, and one application database has one effective allocation: uninstall `{other}` first")]
+    #[error(
+        "change `{other}` has an [allocation] already, and one application database has one effective allocation: uninstall `{other}` first"
+    )]
     SecondAllocation { other: ChangeName },
     #[error("change `{name}`: the change file stored in the database cannot be read any more:{}", listed(.mistakes))]
     StoredFile { name: String, mistakes: Vec<Mistake> },
     #[error("change `{name}`: the stage stored in the database is unknown")]
-    StoredStage { name: String, #[source] source: UnknownStage },
+    StoredStage {
+        name: String,
+        #[source]
+        source: UnknownStage,
+    },
     #[error("a query of the change file cannot be rewritten for a trigger")]
     Rewrite(#[from] RewriteError),
     #[error("`{from}` does not lead to `{to}`: a stage moves one step at a time, so ask for {}", steps(*.from))]
@@ -32,9 +38,13 @@ pub enum TranslationError {
     NoBlock(String),
     #[error("periods before {open} are closed already and stay closed: `{asked}` is earlier")]
     PeriodsStayClosed { open: String, asked: String },
-    #[error("no lock on the application's tables could be had, {attempts} times for half a second ({reason}). Open transactions: {blockers}. Try again when they have ended")]
+    #[error(
+        "no lock on the application's tables could be had, {attempts} times for half a second ({reason}). Open transactions: {blockers}. Try again when they have ended"
+    )]
     Locked { reason: String, attempts: u32, blockers: String },
-    #[error("change `{name}` has {count} recorded assignments, which say who was billed by which model: keep them, or pass --discard-assignments")]
+    #[error(
+        "change `{name}` has {count} recorded assignments, which say who was billed by which model: keep them, or pass --discard-assignments"
+    )]
     AssignmentsRecorded { name: ChangeName, count: i64 },
     #[error("{0}")]
     Unsupported(String),

@@ -11,7 +11,9 @@ use crate::sql::names::own;
 use crate::sql::{assignment, effective, postgres, sqlite};
 
 use super::error::TranslationError;
-use super::own::{Deed, InstalledChange, are_tables_there, create_tables, drop_tables, get_change, list_changes, lock_change, record};
+use super::own::{
+    Deed, InstalledChange, are_tables_there, create_tables, drop_tables, get_change, list_changes, lock_change, record,
+};
 
 /// One statement and what it is for.
 #[derive(Debug, Clone, Serialize)]
@@ -96,8 +98,14 @@ pub fn install(
         );
         let at = Value::from(deed.at.as_micros());
         let stage = Stage::Off.as_str();
-        let values =
-            [model.name.as_str().into(), file.title.as_str().into(), file.text.as_str().into(), stage.into(), at.clone(), at];
+        let values = [
+            model.name.as_str().into(),
+            file.title.as_str().into(),
+            file.text.as_str().into(),
+            stage.into(),
+            at.clone(),
+            at,
+        ];
         connection.execute(&sql, &values)?;
         record(connection, &model.name, deed, "install", &serde_json::json!({ "title": file.title }))?;
         get_change(connection, &model.name)
@@ -140,7 +148,9 @@ pub fn uninstall_plan(
         let tables = ["verification", "backfill"].iter().map(|table| (*table, "change")).chain([("change", "name")]);
         add(
             "the change's rows in Changeover's own tables",
-            tables.map(|(table, column)| format!("DELETE FROM {} WHERE {column} = {name}", own(dialect, table))).collect(),
+            tables
+                .map(|(table, column)| format!("DELETE FROM {} WHERE {column} = {name}", own(dialect, table)))
+                .collect(),
         );
     }
     Ok(steps)

@@ -1,7 +1,26 @@
-//! The application's database: its catalogue, the check of a change file against it, and the comparison of old and new allocation.
+//! The application's database: its catalogue, checking a change file against it, installing a change, moving it through its stages,
+//! filling and verifying the new model, and the comparison of old and new allocation.
 
+mod backfill;
 pub mod catalogue;
 pub mod compare;
 mod compare_rows;
+mod error;
+mod install;
+pub mod own;
+mod progress;
+mod repair;
+mod resolve;
+mod stage;
+mod verify;
 
+pub use backfill::{BackfillOptions, backfill, fill_in_transaction};
 pub use catalogue::{find_table, list_table_names, read_catalogue};
+pub use error::TranslationError;
+pub use install::{Step, install, plan, uninstall, uninstall_plan};
+pub use own::{Deed, InstalledChange};
+pub use progress::{BackfillProgress, Verification, backfill_progress, last_verifications};
+pub use repair::{refresh_keys, repair};
+pub use resolve::resolve;
+pub use stage::{Gate, SignedReport, check_step, gates, move_stage};
+pub use verify::{BlockDrift, DriftClass, DriftRow, VerifyOptions, verify, verify_block};

@@ -125,9 +125,13 @@ pub fn get_change(connection: &mut DatabaseConnection, name: &ChangeName) -> Res
 }
 
 /// [`get_change`], holding the change's row until the transaction ends: stage moves, uninstalls and closings of one change wait for one another.
-pub fn lock_change(connection: &mut DatabaseConnection, name: &ChangeName) -> Result<InstalledChange, TranslationError> {
+pub fn lock_change(
+    connection: &mut DatabaseConnection,
+    name: &ChangeName,
+) -> Result<InstalledChange, TranslationError> {
     if connection.dialect() == Dialect::Postgres && are_tables_there(connection)? {
-        connection.query("SELECT name FROM changeover.change WHERE name = $1 FOR UPDATE", &[Value::from(name.as_str())])?;
+        connection
+            .query("SELECT name FROM changeover.change WHERE name = $1 FOR UPDATE", &[Value::from(name.as_str())])?;
     }
     get_change(connection, name)
 }
@@ -145,7 +149,13 @@ pub fn close_before(
     }
     let sql = format!("UPDATE {} SET open_period = $1 WHERE name = $2", own(connection.dialect(), "change"));
     connection.execute(&sql, &[Value::from(open_period), Value::from(name.as_str())])?;
-    record(connection, name, deed, "close", &serde_json::json!({ "open_period": open_period, "before": change.open_period }))?;
+    record(
+        connection,
+        name,
+        deed,
+        "close",
+        &serde_json::json!({ "open_period": open_period, "before": change.open_period }),
+    )?;
     get_change(connection, name)
 }
 

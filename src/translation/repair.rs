@@ -73,7 +73,11 @@ fn refresh_on_postgres(
     };
     connection.query(
         "SELECT set_config($1, $2, true), set_config('search_path', $3, true)",
-        &[Value::from(postgres::direction_setting(model)), Value::from(direction), Value::from(model.search_path.as_str())],
+        &[
+            Value::from(postgres::direction_setting(model)),
+            Value::from(direction),
+            Value::from(model.search_path.as_str()),
+        ],
     )?;
     lock_driving(connection, block, &KeyRange::Among(keys.to_vec()))?;
     let list: Vec<String> = keys.iter().map(|key| literal(key)).collect();

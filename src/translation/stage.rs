@@ -121,7 +121,8 @@ fn triggers_installed(connection: &mut DatabaseConnection, model: &ChangeModel) 
     let name = "triggers installed on every source table";
     let (there, wanted) = match model.dialect {
         Dialect::Postgres => {
-            let sources = [Direction::Forward, Direction::Backward].map(|direction| model.sources_of(direction).len() * 4);
+            let sources =
+                [Direction::Forward, Direction::Backward].map(|direction| model.sources_of(direction).len() * 4);
             let sql = "SELECT count(*) AS n FROM pg_trigger WHERE tgname LIKE $1 AND tgenabled IN ('O', 'A')";
             let pattern = format!("changeover\\_{}\\_%\\_%", model.stem().replace('_', "\\_"));
             (connection.get_row(sql, &[Value::from(pattern)])?.integer("n")?, sources.iter().sum())
@@ -133,7 +134,8 @@ fn triggers_installed(connection: &mut DatabaseConnection, model: &ChangeModel) 
         }
     };
     let holds = usize::try_from(there).is_ok_and(|there| there >= wanted);
-    let kind = if model.dialect == Dialect::Postgres { "triggers" } else { "refresh views (row triggers come with the move)" };
+    let kind =
+        if model.dialect == Dialect::Postgres { "triggers" } else { "refresh views (row triggers come with the move)" };
     Ok(Gate { name, holds, evidence: format!("{there} of {wanted} {kind} found") })
 }
 
@@ -166,7 +168,9 @@ fn verify_clean(
         let id = block.id.to_string();
         match found.iter().find(|run| run.block == id) {
             None => faults.push(format!("{} was never verified", block.label())),
-            Some(run) if run.started_at < since => faults.push(format!("{} was verified before the backfill ended", block.label())),
+            Some(run) if run.started_at < since => {
+                faults.push(format!("{} was verified before the backfill ended", block.label()))
+            }
             Some(run) if run.drift() > 0 => faults.push(format!("{}: {} rows differ", block.label(), run.drift())),
             Some(_) => {}
         }

@@ -58,7 +58,7 @@ pub struct BlockDrift {
     pub different: u64,
     /// The first differing rows, at most as many as were asked for.
     pub samples: Vec<DriftRow>,
-    /// Driving keys with a differing row, in key order, each once.
+    /// Driving keys with a differing row, each once.
     #[serde(skip)]
     pub keys_differing: Vec<String>,
 }
@@ -157,9 +157,12 @@ pub fn verify_block(
         on_range(block, drift.keys);
         match until {
             Some(until) => after = Some(until),
-            None => return Ok(drift),
+            None => break,
         }
     }
+    drift.keys_differing.sort_unstable();
+    drift.keys_differing.dedup();
+    Ok(drift)
 }
 
 impl BlockDrift {
@@ -169,9 +172,7 @@ impl BlockDrift {
             DriftClass::Extra => self.extra += 1,
             DriftClass::Different => self.different += 1,
         }
-        if !self.keys_differing.contains(&row.key) {
-            self.keys_differing.push(row.key.clone());
-        }
+        self.keys_differing.push(row.key.clone());
         if self.samples.len() < samples_max {
             self.samples.push(row);
         }

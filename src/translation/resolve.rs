@@ -1,0 +1,181 @@
+//! From a change file to the model that SQL is generated from: every name looked up in the live catalogue.
+
+use crate::change::{Block, ChangeFile, Query};
+use crate::database::{DatabaseConnection, DatabaseError, Dialect};
+use crate::sql::catalogue::{Catalogue, Column, KeyKind, Table};
+use crate::sql::model::{
+    BlockModel, ChangeModel, DrivingModel, FollowModel, SourceModel, SplitModel, TableModel, trimmed,
+};
+use crate::sql::names::quoted;
+use crate::sql::rewrite::replace_parameter;
+
+use super::catalogue::read_catalogue;
+use super::error::TranslationError;
+use super::own::open_period_sql;
+
+/// Resolves a change file that `check` has found to be right. What has gone wrong since (a dropped table, a renamed column) is an
+/// error that names the block.
+pub fn resolve(connection: &mut DatabaseConnection, file: &ChangeFile) -> Result<ChangeModel, TranslationError> {
+    let catalogue = read_catalogue(connection, file)?;
+    let dialect = connection.dialect();
+    let blocks = file.blocks.iter().map(|block| resolve_block(connection, file, &catalogue, block));
+    Ok(ChangeModel {
+        name: file.name.clone(),
+        dialect,
+        blocks: blocks.collect::<Result<_, _>>()?,
+        search_path: search_path(connection)?,
+    })
+}
+
+fn resolve_block(
+    connection: &mut DatabaseConnection,
+    file: &ChangeFile,
+    catalogue: &Catalogue,
+    block: &Block,
+) -> Result<BlockModel, TranslationError> {
+    let place = Place { block, catalogue };
+    let target = place.table(&block.into.value)?;
+    let driving = place.driving()?;
+    let source = source(block);
+    let result = match &source {
+        SourceModel::Columns(pairs) => pairs.iter().map(|(column, _)| column.clone()).collect(),
+        SourceModel::Select(text) => result_columns(connection, text)?,
+    };
+    let mapped: Vec<String> =
+        result.iter().filter_map(|name| target.find_column(&quoted(name))).map(|column| column.name.clone()).collect();
+    let identity = match block.identity.value.as_slice() {
+        [] => target.primary_key.clone(),
+        named => named
+            .iter()
+            .map(|name| place.column(target, name).map(|column| column.name.clone()))
+            .collect::<Result<_, _>>()?,
+    };
+    let is_text =
+        |name: &&String| target.columns.iter().any(|column| column.name == **name && column.kind == KeyKind::Text);
+    let frozen = block.frozen.as_ref().map(|frozen| {
+        replace_parameter(trimmed(&frozen.value), ":open_period", &open_period_sql(connection.dialect(), &file.name))
+    });
+    Ok(BlockModel {
+        id: block.id,
+        key: place.column(target, &block.key.value)?.name.clone(),
+        text_identity: identity.iter().filter(is_text).cloned().collect(),
+        identity,
+        mapped,
+        source,
+        owns: block.owns.as_ref().map(|owns| owns.value.clone()),
+        split: block.split.as_ref().map(|split| SplitModel {
+            amount: split.amount.clone(),
+            by: split.by.clone(),
+            first: split.first.clone(),
+        }),
+        follows: place.follows()?,
+        frozen,
+        insert: block.backward.insert,
+        target: table_model(target),
+        driving,
+    })
+}
+
+fn source(block: &Block) -> SourceModel {
+    match &block.source {
+        Query::Columns(columns) => SourceModel::Columns(columns.pairs.clone()),
+        Query::Select(text) => SourceModel::Select(text.value.clone()),
+    }
+}
+
+/// A block and where its names are looked up.
+struct Place<'a> {
+    block: &'a Block,
+    catalogue: &'a Catalogue,
+}
+
+impl<'a> Place<'a> {
+    fn table(&self, written: &str) -> Result<&'a Table, TranslationError> {
+        let found = self.catalogue.find(written).filter(|table| !table.columns.is_empty());
+        let table = found.ok_or_else(|| self.unsupported(&format!("table `{written}` is not in the database")))?;
+        if table.is_partitioned {
+            return Err(
+                self.unsupported(&format!("`{written}` is partitioned, which this version cannot translate yet"))
+            );
+        }
+        Ok(table)
+    }
+
+    fn column(&self, table: &'a Table, written: &str) -> Result<&'a Column, TranslationError> {
+        let missing = || self.unsupported(&format!("`{}` has no column `{written}`", table.shown()));
+        table.find_column(written).ok_or_else(missing)
+    }
+
+    fn driving(&self) -> Result<DrivingModel, TranslationError> {
+        let table = self.table(&self.block.from.value)?;
+        let [key] = table.primary_key.as_slice() else {
+            return Err(self.unsupported(&format!(
+                "driving table `{}` has no primary key of a single column, which this version needs",
+                table.shown()
+            )));
+        };
+        let column = self.column(table, &quoted(key))?;
+        Ok(DrivingModel {
+            table: table_model(table),
+            key: column.name.clone(),
+            key_type: if column.data_type.is_empty() { String::from("text") } else { column.data_type.clone() },
+            key_is_integer: column.kind == KeyKind::Integer,
+        })
+    }
+
+    fn follows(&self) -> Result<Vec<FollowModel>, TranslationError> {
+        let follows = self.block.follows.iter().map(|follow| {
+            let table = self.table(&follow.table.value)?;
+            Ok(FollowModel {
+                table: table_model(table),
+                by: self.column(table, &follow.by.value)?.name.clone(),
+                keys: follow.keys.value.clone(),
+                reads: follow.reads.as_ref().map(|reads| reads.value.clone()),
+            })
+        });
+        follows.collect()
+    }
+
+    fn unsupported(&self, what: &str) -> TranslationError {
+        TranslationError::Unsupported(format!("block {} (line {}): {what}", self.block.id, self.block.line))
+    }
+}
+
+fn table_model(table: &Table) -> TableModel {
+    TableModel {
+        sql: table.sql_name(),
+        name: table.name.clone(),
+        columns: table.columns.iter().map(|column| column.name.clone()).collect(),
+    }
+}
+
+/// The names of a query's result columns. The database is asked through a temporary view, which nobody else sees and which is gone
+/// at once.
+fn result_columns(connection: &mut DatabaseConnection, query: &str) -> Result<Vec<String>, DatabaseError> {
+    let query = trimmed(query);
+    connection.in_rolled_back_transaction(|connection| {
+        let (create, columns) = match connection.dialect() {
+            Dialect::Postgres => (
+                format!("CREATE TEMP VIEW changeover_result AS\n{query}"),
+                "SELECT attname AS name FROM pg_attribute WHERE attrelid = 'pg_temp.changeover_result'::regclass AND attnum > 0 ORDER BY attnum",
+            ),
+            Dialect::Sqlite => (
+                format!("CREATE TEMP VIEW changeover_result AS\n{query}"),
+                "SELECT name FROM pragma_table_info('changeover_result') ORDER BY cid",
+            ),
+        };
+        connection.batch(&create)?;
+        connection.query(columns, &[])?.iter().map(|row| row.text("name")).collect()
+    })
+}
+
+/// The schemas that unqualified names mean now, pinned into every generated function.
+fn search_path(connection: &mut DatabaseConnection) -> Result<String, DatabaseError> {
+    match connection.dialect() {
+        Dialect::Sqlite => Ok(String::new()),
+        Dialect::Postgres => {
+            let sql = "SELECT coalesce(string_agg(quote_ident(s), ', '), 'public') AS path FROM unnest(current_schemas(false)) AS s";
+            connection.get_row(sql, &[])?.text("path")
+        }
+    }
+}

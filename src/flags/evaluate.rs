@@ -262,6 +262,8 @@ fn split(ranges: &[(u32, usize)], rollout: &Rollout, context: &Context) -> RuleO
         }
     } else {
         match context.find(rollout.attribute()).map(canonical_id) {
+            // Everybody without an id would share one bucket.
+            Some(Some(id)) if id.is_empty() => return RuleOutcome::Passes(WhyNot::NoBucket(Indeterminate::Missing)),
             Some(Some(id)) => rollout.bucket(&id),
             Some(None) => return RuleOutcome::Passes(WhyNot::NoBucket(Indeterminate::WrongType)),
             None => return RuleOutcome::Passes(WhyNot::NoBucket(Indeterminate::Missing)),

@@ -9,5 +9,6 @@ mod examples;
 mod house;
 mod reference;
 mod report;
+mod ofrep;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;

@@ -1,0 +1,119 @@
+//! The frozen cases of `tests/corpus/v1/evaluations.json`, in the library and over HTTP, one by one and in bulk.
+
+use std::sync::Arc;
+
+use changeover::flags::{Cohort, Context, Evaluation, Flag, Snapshot, VersionedFlag, Why};
+use changeover::primitives::{CohortName, Instant};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::host::TestServer;
+
+#[derive(Deserialize)]
+struct Corpus {
+    cohorts: Vec<Ids>,
+    flags: Vec<Flag>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Ids {
+    name: CohortName,
+    ids: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    flag: String,
+    context: Value,
+    variant: Option<String>,
+    value: Option<Value>,
+    reason: Option<String>,
+    rule: Option<usize>,
+    bucket: Option<u32>,
+    error: Option<String>,
+}
+
+fn corpus() -> (Snapshot, Vec<Case>) {
+    let corpus: Corpus = serde_json::from_str(include_str!("../../corpus/v1/evaluations.json")).unwrap();
+    let flags = corpus.flags.into_iter().map(|flag| VersionedFlag { flag, version: 1 }).collect();
+    let cohorts =
+        corpus.cohorts.into_iter().map(|Ids { name, ids }| Arc::new(Cohort::new(name, 1, ids.iter().collect())));
+    (Snapshot::build(1, Instant::from_micros(0), flags, cohorts.collect()), corpus.cases)
+}
+
+#[test]
+fn the_library_answers_as_the_corpus_says() {
+    let (snapshot, cases) = corpus();
+    assert!(cases.len() > 800);
+    for case in cases {
+        let context = Context::from_json(case.context.clone()).unwrap();
+        let told = format!("{} {}", case.flag, case.context);
+        match snapshot.evaluate(&case.flag, &context) {
+            Evaluation::Served(served) => {
+                assert_eq!(Some(served.variant.name.as_str()), case.variant.as_deref(), "{told}");
+                assert_eq!(Some(served.variant.value.to_json()), case.value, "{told}");
+                assert_eq!(Some(served.why.reason().as_str()), case.reason.as_deref(), "{told}");
+                assert_eq!(served.why.rule(), case.rule, "{told}");
+                let bucket = if let Why::Split { bucket, .. } = served.why { Some(bucket) } else { None };
+                assert_eq!(bucket, case.bucket, "{told}");
+            }
+            Evaluation::Failed(failure) => assert_eq!(Some(failure.code()), case.error.as_deref(), "{told}"),
+        }
+    }
+}
+
+#[test]
+fn explain_ends_where_the_evaluation_does() {
+    let (snapshot, cases) = corpus();
+    for case in cases {
+        let context = Context::from_json(case.context.clone()).unwrap();
+        let flag = snapshot.find_flag(&case.flag).unwrap();
+        let explanation = flag.explain(&context, |cohort, id| snapshot.is_member(cohort, id));
+        assert_eq!(explanation.evaluation, snapshot.evaluate(&case.flag, &context));
+        let asked = match (case.rule, case.error, case.reason.as_deref()) {
+            (Some(rule), _, _) => rule + 1,
+            (None, None, Some("DISABLED")) => 0,
+            (None, None, _) => flag.flag().rules().len(),
+            (None, Some(_), _) => explanation.rules.len(),
+        };
+        assert_eq!(explanation.rules.len(), asked, "{} {}", case.flag, case.context);
+        assert!(explanation.rules.iter().all(|trace| !trace.sentence.is_empty()));
+    }
+}
+
+#[test]
+fn both_endpoints_answer_as_the_corpus_says() {
+    let (snapshot, cases) = corpus();
+    let server = TestServer::start(snapshot);
+    let mut bulk: Option<(Value, Value)> = None;
+    let mut cases: Vec<Case> = cases.into_iter().step_by(3).collect();
+    cases.sort_by_key(|case| case.context.to_string());
+    for case in cases {
+        let body = json!({"context": case.context});
+        let single = server.post(&format!("/ofrep/v1/evaluate/flags/{}", case.flag), body.to_string());
+        let told = format!("{} {} {}", case.flag, case.context, single.text);
+        assert_eq!(single.header("content-type"), "application/json");
+        match case.error {
+            None => {
+                let value = case.value.unwrap();
+                let expected = json!({"key": case.flag, "value": value, "reason": case.reason, "variant": case.variant,
+                                      "metadata": {"flagVersion": 1}});
+                assert_eq!((single.status, &single.json), (200, &expected), "{told}");
+                // Equal as text too: 10 and 10.0 are one number to some readers of JSON, and two to others.
+                assert!(single.text.contains(&format!("\"value\":{value},")), "{told}");
+            }
+            Some(code) => {
+                assert_eq!((single.status, single.json["errorCode"].as_str()), (400, Some(code.as_str())), "{told}");
+                assert_eq!(single.json["key"], json!(case.flag));
+                assert!(single.json["errorDetails"].is_string());
+            }
+        }
+        if bulk.as_ref().is_none_or(|(context, _)| *context != case.context) {
+            bulk = Some((case.context.clone(), server.bulk("", "", &body).json));
+        }
+        let items = bulk.as_ref().unwrap().1["flags"].as_array().unwrap();
+        let item = items.iter().find(|item| item["key"] == json!(case.flag)).unwrap();
+        assert_eq!(*item, single.json, "{told}");
+    }
+}

@@ -1,0 +1,158 @@
+//! A server that has nothing but the two endpoints, over a snapshot that the test swaps as it likes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::{App, HttpRequest, HttpServer, web};
+use arc_swap::ArcSwap;
+use changeover::flags::{Cohort, Context, Evaluation, Failure, Flag, Snapshot, SnapshotFlag, VersionedFlag};
+use changeover::http::ofrep::{Denied, Host, routes};
+use changeover::primitives::{ChangeName, CohortName, Instant};
+use serde_json::Value;
+
+/// The token that the server takes.
+pub const TOKEN: &str = "secret";
+
+/// What the handlers see.
+pub struct TestHost {
+    snapshot: ArcSwap<Snapshot>,
+    evaluations: AtomicUsize,
+}
+
+impl Host for TestHost {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    fn authorize(&self, request: &HttpRequest) -> Result<(), Denied> {
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let token =
+            header("authorization").and_then(|value| value.strip_prefix("Bearer ")).or_else(|| header("x-api-key"));
+        match token {
+            Some(TOKEN) => Ok(()),
+            Some("busy") => Err(Denied {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                details: String::from("slow down"),
+                retry_after: Some(std::time::Duration::from_millis(10)),
+            }),
+            Some(_) | None => {
+                let details = String::from("send a token");
+                Err(Denied { status: StatusCode::UNAUTHORIZED, details, retry_after: None })
+            }
+        }
+    }
+
+    /// Users whose key is even are on the new side.
+    fn route<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        flag: &'s SnapshotFlag,
+        _change: &ChangeName,
+        context: &Context,
+    ) -> Evaluation<'s> {
+        match context.targeting_key().and_then(|key| key.parse::<u64>().ok()) {
+            Some(user) => {
+                flag.evaluate(&Context::of(&(user % 2).to_string()), |cohort, id| snapshot.is_member(cohort, id))
+            }
+            None => Evaluation::Failed(Failure::General(String::from("no such user"))),
+        }
+    }
+
+    fn count(&self, _flag: &SnapshotFlag, _evaluation: &Evaluation<'_>) {
+        self.evaluations.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A running server; stopped when it is dropped.
+pub struct TestServer {
+    pub host: web::Data<TestHost>,
+    url: String,
+    handle: ServerHandle,
+}
+
+/// What came back: a body that is not JSON is `null`.
+pub struct Reply {
+    pub status: u16,
+    pub headers: ureq::http::HeaderMap,
+    pub text: String,
+    pub json: Value,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl TestServer {
+    pub fn start(snapshot: Snapshot) -> Self {
+        let host =
+            web::Data::new(TestHost { snapshot: ArcSwap::from_pointee(snapshot), evaluations: AtomicUsize::new(0) });
+        let (sender, receiver) = channel();
+        let data = host.clone();
+        thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let app = move || App::new().app_data(data.clone()).service(routes::<TestHost>());
+                let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+                let address = server.addrs()[0];
+                let server = server.run();
+                sender.send((format!("http://{address}"), server.handle())).unwrap();
+                server.await.unwrap();
+            });
+        });
+        let (url, handle) = receiver.recv().unwrap();
+        Self { host, url, handle }
+    }
+
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.host.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// How many flags have been evaluated since this was last asked.
+    pub fn evaluations(&self) -> usize {
+        self.host.evaluations.swap(0, Ordering::Relaxed)
+    }
+
+    /// Sends a request with the token.
+    pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
+        self.send("POST", path, &[("authorization", &format!("Bearer {TOKEN}"))], body.as_ref())
+    }
+
+    /// Sends a bulk request with the token and a tag.
+    pub fn bulk(&self, query: &str, tag: &str, body: &Value) -> Reply {
+        let headers = [("x-api-key", TOKEN), ("if-none-match", tag)];
+        self.send("POST", &format!("/ofrep/v1/evaluate/flags{query}"), &headers, body.to_string().as_bytes())
+    }
+
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true);
+        let agent: ureq::Agent = config.build().into();
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        let mut response = agent.run(request.body(body).unwrap()).unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Reply { status: response.status().as_u16(), headers: response.headers().clone(), text, json }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+    }
+}
+
+/// A snapshot of flags as JSON, all of the snapshot's version, changed at as many seconds after 1970.
+pub fn snapshot(version: i64, flags: &[Value], cohorts: &[(&str, &[&str])]) -> Snapshot {
+    let flags = flags.iter().map(|flag| VersionedFlag { flag: Flag::parse(&flag.to_string()).unwrap(), version });
+    let cohorts = cohorts
+        .iter()
+        .map(|(name, ids)| Arc::new(Cohort::new(CohortName::new(name).unwrap(), version, ids.iter().collect())));
+    Snapshot::build(version, Instant::from_micros(version * 1_000_000), flags.collect(), cohorts.collect())
+}

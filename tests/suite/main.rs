@@ -10,5 +10,6 @@ mod house;
 mod reference;
 mod report;
 mod ofrep;
+mod routing;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;

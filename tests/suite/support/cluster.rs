@@ -90,7 +90,7 @@ impl Cluster {
 }
 
 /// The newest PostgreSQL below Debian's place for them, or the one on PATH.
-fn find_programs() -> Result<PathBuf, String> {
+pub fn find_programs() -> Result<PathBuf, String> {
     let mut versions: Vec<(u32, PathBuf)> = Vec::new();
     for entry in fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
         let version = entry.file_name().to_string_lossy().parse().unwrap_or(0);

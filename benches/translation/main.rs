@@ -94,7 +94,9 @@ fn main() {
     let arguments = Arguments::parse();
     let mut measured = sqlite::measure(&arguments);
     measured.extend(postgres::measure(&arguments));
-    println!("| database | insert | old row alone | both by hand | translated | translated ÷ alone | translated ÷ by hand |");
+    println!(
+        "| database | insert | old row alone | both by hand | translated | translated ÷ alone | translated ÷ by hand |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for one in &measured {
         println!("{}", one.row());

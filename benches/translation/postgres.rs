@@ -56,7 +56,8 @@ fn database(variant: Variant) -> &'static str {
 
 fn script(workload: Workload, variant: Variant, arguments: &Arguments) -> String {
     let (users, videos) = (arguments.charges / 20, arguments.charges / 5);
-    let parameters = format!("\\set user random(1, {users})\n\\set video random(1, {videos})\n\\set amount random(1, 100000)\n");
+    let parameters =
+        format!("\\set user random(1, {users})\n\\set video random(1, {videos})\n\\set amount random(1, 100000)\n");
     let statements = match variant {
         Variant::Nobody | Variant::Translation => format!("{};\n", workload.old_row()),
         Variant::ByHand => {

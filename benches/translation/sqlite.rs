@@ -1,10 +1,11 @@
 //! SQLite: three files, written in process by one connection with prepared statements, as an application does.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rusqlite::{Connection, ToSql};
+use rusqlite::{Connection, Statement, ToSql};
 
 use crate::workload::{WORKLOADS, Workload};
 use crate::{Arguments, Measured, VARIANTS, Variant, load, uninstall, verify};
@@ -26,8 +27,9 @@ pub fn measure(arguments: &Arguments) -> Vec<Measured> {
             let mut one = Measured::new("SQLite", format!("{}{suffix}", workload.title()));
             for _ in 0..arguments.rounds {
                 for variant in VARIANTS {
-                    let mut writer = Writer::open(&path(variant), arguments);
-                    one.add(variant, writer.run(workload, variant, batch, arguments));
+                    let connection = open(&path(variant));
+                    let per_second = Writer::new(&connection, arguments).run(workload, variant, batch, arguments);
+                    one.add(variant, per_second);
                 }
             }
             measured.push(one);
@@ -49,23 +51,27 @@ fn copy(from: &PathBuf, to: &PathBuf) {
     fs::copy(from, to).expect("the file is copied");
 }
 
-struct Writer {
-    connection: Connection,
-    users: u64,
-    videos: u64,
+fn open(path: &Path) -> Connection {
+    let connection = Connection::open(path).expect("the file opens");
+    let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON";
+    connection.execute_batch(settings).expect("the settings");
+    connection
+}
+
+/// One connection's prepared statements and the random numbers that it writes.
+struct Writer<'c> {
+    connection: &'c Connection,
+    prepared: HashMap<&'static str, Statement<'c>>,
+    users: i64,
+    videos: i64,
     random: u64,
 }
 
-impl Writer {
-    fn open(path: &Path, arguments: &Arguments) -> Self {
-        let connection = Connection::open(path).expect("the file opens");
-        connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON",
-            )
-            .expect("the settings");
-        connection.set_prepared_statement_cache_capacity(64);
-        Self { connection, users: arguments.charges / 20, videos: arguments.charges / 5, random: 0x9E37_79B9_7F4A_7C15 }
+impl<'c> Writer<'c> {
+    fn new(connection: &'c Connection, arguments: &Arguments) -> Self {
+        let charges = i64::try_from(arguments.charges).expect("a number of charges");
+        let (users, videos) = (charges / 20, charges / 5);
+        Self { connection, prepared: HashMap::new(), users, videos, random: 0x9E37_79B9_7F4A_7C15 }
     }
 
     fn run(&mut self, workload: Workload, variant: Variant, batch: u32, arguments: &Arguments) -> f64 {
@@ -90,7 +96,7 @@ impl Writer {
     fn insert(&mut self, workload: Workload, variant: Variant) {
         let mut values: Vec<(&str, i64)> = Vec::with_capacity(5);
         for (name, most) in [(":user", self.users), (":video", self.videos), (":amount", 100_000)] {
-            values.push((name, self.below(most) as i64 + 1));
+            values.push((name, self.up_to(most)));
         }
         match variant {
             Variant::Nobody | Variant::Translation => self.execute(workload.old_row(), &values),
@@ -108,22 +114,26 @@ impl Writer {
         }
     }
 
-    fn execute(&self, sql: &str, values: &[(&str, i64)]) {
-        let mut statement = self.connection.prepare_cached(sql).expect("the statement is prepared");
-        statement.execute(&*used(sql, values)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    fn execute(&mut self, sql: &'static str, values: &[(&str, i64)]) {
+        self.prepared(sql).execute(&*used(sql, values)).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    fn returned_id(&self, sql: &str, values: &[(&str, i64)]) -> i64 {
-        let mut statement = self.connection.prepare_cached(sql).expect("the statement is prepared");
-        statement.query_row(&*used(sql, values), |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    fn returned_id(&mut self, sql: &'static str, values: &[(&str, i64)]) -> i64 {
+        let returned = self.prepared(sql).query_row(&*used(sql, values), |row| row.get(0));
+        returned.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// xorshift64: fast, and the same sequence in every run.
-    fn below(&mut self, most: u64) -> u64 {
+    fn prepared(&mut self, sql: &'static str) -> &mut Statement<'c> {
+        let connection = self.connection;
+        self.prepared.entry(sql).or_insert_with(|| connection.prepare(sql).expect("the statement is prepared"))
+    }
+
+    /// From 1 to `most`, by xorshift64: fast, and the same sequence in every run.
+    fn up_to(&mut self, most: i64) -> i64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        self.random % most
+        (self.random >> 1) as i64 % most + 1
     }
 }
 

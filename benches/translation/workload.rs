@@ -51,11 +51,16 @@ impl Workload {
         match self {
             Self::Video => vec![
                 minting("INSERT INTO videos (user_id, title) VALUES (:user, 'A film') RETURNING id", "id"),
-                last("INSERT INTO video_accounts (video_id, account_id) SELECT :id, id FROM accounts WHERE owner_id = :user"),
+                last(
+                    "INSERT INTO video_accounts (video_id, account_id) SELECT :id, id FROM accounts WHERE owner_id = :user",
+                ),
             ],
             Self::User => vec![
                 minting("INSERT INTO users (name, company) VALUES ('Ada', 'Plain Pictures Ltd') RETURNING id", "id"),
-                minting("INSERT INTO accounts (owner_id, name) VALUES (:id, 'Plain Pictures Ltd') RETURNING id", "account"),
+                minting(
+                    "INSERT INTO accounts (owner_id, name) VALUES (:id, 'Plain Pictures Ltd') RETURNING id",
+                    "account",
+                ),
                 last("INSERT INTO memberships (account_id, user_id, role, weight) VALUES (:account, :id, 'owner', 1)"),
             ],
             Self::Charge => vec![

@@ -6,10 +6,11 @@ mod allocation;
 mod change;
 mod database;
 mod examples;
+mod fuzz;
 mod house;
+mod ofrep;
 mod reference;
 mod report;
-mod ofrep;
 mod routing;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;

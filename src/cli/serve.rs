@@ -1,10 +1,104 @@
 //! `changeover serve`
 
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
 use super::Settings;
+use crate::database::{Database, DatabaseUrl};
+use crate::http::{AppState, Metrics};
+use crate::jobs::Refresher;
+use crate::store::{Memory, Store, tokens};
 
-#[derive(Debug, clap::Args)]
-pub struct Arguments {}
+/// Connections to each database, and how long a request waits for one.
+const CONNECTIONS_MAX: u32 = 12;
+const CONNECTION_WAIT: Duration = Duration::from_secs(2);
 
-pub fn run(_settings: &Settings, _arguments: Arguments) -> anyhow::Result<u8> {
-    anyhow::bail!("not there yet")
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Where to listen; with port 0 the system chooses one, which is printed
+    #[arg(long, alias = "listen", env = "CHANGEOVER_BIND", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub bind: SocketAddr,
+
+    /// How log lines on stderr are written
+    #[arg(long, env = "CHANGEOVER_LOG_FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+
+    /// Which log lines: error, warn, info, debug, trace, or a filter such as changeover::store=debug
+    #[arg(long, env = "CHANGEOVER_LOG", default_value = "info,actix_server=warn", value_name = "FILTER")]
+    pub log: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
+    log_to_stderr(&arguments)?;
+    let listener = listen(arguments.bind)?;
+    let address = listener.local_addr().context("the address that is listened on cannot be read")?;
+    let (database, app) = open_databases(settings)?;
+    let store = Store::open(database).context("the service's database cannot be used")?;
+    let first = store.write(tokens::create_first)?;
+    let memory = Arc::new(Memory::load(store)?);
+    let refresher = Refresher::start(Arc::clone(&memory)).context("no thread could be started")?;
+    let state = AppState::new(memory, app, Metrics::new()?);
+    if let Some(first) = first {
+        say(&format!("The first admin token, shown only this once: {}", first.text));
+    }
+    say(&format!("Changeover serves http://{address} (what it can do: http://{address}/docs)"));
+    crate::http::serve(listener, state).context("the server ended")?;
+    drop(refresher);
+    tracing::info!("stopped");
+    Ok(0)
+}
+
+fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(bind).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{bind} is taken by another program: stop it, or choose another address with --bind 127.0.0.1:0 (any free port)"
+        ),
+        ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("{bind} may not be listened on: ports below 1024 need a right; choose another with --bind")
+        }
+        _ => anyhow::Error::new(error).context(format!("{bind} cannot be listened on")),
+    })
+}
+
+/// The service's database and the application's; one pool if they are the same.
+fn open_databases(settings: &Settings) -> anyhow::Result<(Database, Database)> {
+    let database = Database::new(settings.database_url.clone(), CONNECTIONS_MAX, CONNECTION_WAIT)?;
+    let Some(url) = &settings.app_database_url else { return Ok((database.clone(), database)) };
+    if let DatabaseUrl::Sqlite(path) = url
+        && !path.exists()
+    {
+        bail!("there is no file {}, which --app-database-url names", path.display());
+    }
+    Ok((database, Database::new(url.clone(), CONNECTIONS_MAX, CONNECTION_WAIT)?))
+}
+
+fn log_to_stderr(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log)
+        .with_context(|| format!("`{}` is not a log filter: write info, or changeover=debug", arguments.log))?;
+    let colour = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let outcome = match arguments.log_format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    };
+    // A command that serves at its end may log already.
+    drop(outcome);
+    Ok(())
+}
+
+/// On stdout, which nobody needs to read.
+fn say(text: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{text}"));
 }

@@ -1,3 +1,23 @@
-//! Every path of the service.
+//! The service over HTTP: every path, its errors, tokens, headers and limits. It knows the store, routing and translation; it
+//! starts no work of its own.
 
+pub mod api;
+pub mod auth;
+mod docs;
+pub mod etag;
+mod health;
+mod host;
+mod input;
+mod metrics;
 pub mod ofrep;
+pub mod openapi;
+mod paths;
+pub mod problem;
+mod routes;
+mod server;
+mod state;
+
+pub use metrics::Metrics;
+pub use routes::configure;
+pub use server::serve;
+pub use state::AppState;

@@ -1,1 +1,5 @@
-//! (empty for now)
+//! What runs by itself inside the server.
+
+mod refresh;
+
+pub use refresh::Refresher;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use diesel::prelude::*;
 
-use super::StoreError;
 use super::schema::cohort_leaves as table;
+use super::{Page, PageRequest, StoreError};
 use crate::database::DatabaseConnection;
 use crate::primitives::CohortName;
 
@@ -53,35 +53,45 @@ pub fn contains(connection: &mut DatabaseConnection, cohort: &CohortName, id: &s
     Ok(ids.is_some_and(|ids| ids.lines().any(|line| line == id)))
 }
 
-/// A page of ids, in order, after `after`.
-pub fn page(
+/// A page of ids, in the order of their bytes.
+pub fn list(
     connection: &mut DatabaseConnection,
     cohort: &CohortName,
-    after: &str,
-    limit: usize,
-) -> Result<Vec<String>, StoreError> {
-    let mut found = Vec::with_capacity(limit);
+    request: &PageRequest,
+) -> Result<Page<String>, StoreError> {
+    let after = request.after.as_deref().unwrap_or_default();
+    let rows = usize::try_from(request.rows()).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
     let mut leaf = leaf_of(connection, cohort, after)?.or(next_leaf(connection, cohort, after)?);
     while let Some(current) = leaf {
-        for id in current.ids.lines().filter(|id| *id > after) {
-            if found.len() == limit {
-                return Ok(found);
-            }
-            found.push(id.to_owned());
+        let wanted = rows - found.len();
+        found.extend(current.ids.lines().filter(|id| *id > after).take(wanted).map(str::to_owned));
+        if found.len() == rows {
+            break;
         }
         leaf = next_leaf(connection, cohort, &current.first_id)?;
     }
-    Ok(found)
+    Ok(Page::cut(found, request, String::clone))
 }
 
-/// Puts exactly these ids, sorted and distinct, in place of what is there.
+/// Puts exactly these ids, sorted and distinct, in place of what is there. Returns how many of them were there before.
 pub(super) fn replace(
     connection: &mut DatabaseConnection,
     cohort: &CohortName,
     ids: &[String],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
+    let mut kept = 0;
+    let mut rest = ids;
+    for leaf in load(connection, cohort)? {
+        for id in leaf.lines() {
+            let at = rest.partition_point(|new| new.as_str() < id);
+            rest = rest.get(at..).unwrap_or_default();
+            kept += u64::from(rest.first().is_some_and(|new| new == id));
+        }
+    }
     diesel::delete(table::table.filter(table::cohort.eq(cohort.as_str()))).execute(connection)?;
-    insert(connection, cohort, ids, LEAF_IDS)
+    insert(connection, cohort, ids, LEAF_IDS)?;
+    Ok(kept)
 }
 
 /// Adds ids, sorted and distinct; those that are there already stay.

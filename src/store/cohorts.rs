@@ -7,8 +7,10 @@ use serde_json::json;
 use super::audit::{self, AuditEntry};
 use super::cohort_leaves;
 use super::schema::cohorts;
-use super::{Origin, Page, PageRequest, StoreError, now, state};
+use super::upload::{self, Receipt, Upload};
+use super::{Origin, Page, PageRequest, StoreError, flags, now, state};
 use crate::database::DatabaseConnection;
+use crate::flags::Flag;
 use crate::primitives::{CohortName, Instant};
 
 /// A cohort as it is now, without its ids.
@@ -32,7 +34,7 @@ impl StoredCohort {
     }
 }
 
-/// What is to happen to a cohort's ids; the ids are sorted by their bytes and distinct, as `cohort_upload` returns them.
+/// What is to happen to a cohort's ids; the ids are sorted by their bytes and distinct, as `upload::read` returns them.
 #[derive(Debug, Clone, Copy)]
 pub enum Edit<'a> {
     Replace(&'a [String]),
@@ -46,6 +48,25 @@ pub struct Edited {
     pub cohort: StoredCohort,
     pub added: u64,
     pub removed: u64,
+}
+
+impl Edited {
+    /// The receipt for the upload that the edit's ids came from.
+    #[must_use]
+    pub fn receipt(&self, upload: &Upload) -> Receipt {
+        Receipt {
+            cohort: self.cohort.name.clone(),
+            generation: self.cohort.generation,
+            ids: u64::try_from(self.cohort.id_count).unwrap_or(0),
+            read: upload.read,
+            added: self.added,
+            removed: self.removed,
+            duplicates: upload.duplicates,
+            rejected: upload.rejected,
+            rejections: upload.rejections.clone(),
+            sha256: upload::checksum(&upload.ids),
+        }
+    }
 }
 
 /// The cohort with this name.
@@ -127,9 +148,9 @@ pub fn edit(
     let before = u64::try_from(cohort.id_count).unwrap_or(0);
     let (action, count, added, removed) = match edit {
         Edit::Replace(ids) => {
-            cohort_leaves::replace(connection, name, ids)?;
+            let kept = cohort_leaves::replace(connection, name, ids)?;
             let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-            ("cohort.replace", count, count, before)
+            ("cohort.replace", count, count - kept.min(count), before - kept.min(before))
         }
         Edit::Add(ids) => {
             let added = cohort_leaves::add(connection, name, ids)?.added;
@@ -147,8 +168,8 @@ pub fn edit(
     Ok(Edited { cohort: StoredCohort { id_count, ..cohort }, added, removed })
 }
 
-/// Removes a cohort with its ids. With `seen`, only if that is still its generation. Whether a flag uses it is the
-/// caller's to ask, in the same transaction, with [`state::next_config_version`] taken before.
+/// Removes a cohort with its ids. One that a flag's rule names is not removed: the rule would match nobody from then on.
+/// With `seen`, only if that is still its generation.
 pub fn remove(
     connection: &mut DatabaseConnection,
     name: &CohortName,
@@ -156,9 +177,19 @@ pub fn remove(
     origin: Origin<'_>,
 ) -> Result<(), StoreError> {
     let cohort = advance(connection, name, seen, origin)?;
+    if let Some(flag) = flag_that_uses(connection, name)? {
+        return Err(StoreError::InUse { name: name.to_string(), flag });
+    }
     diesel::delete(cohorts::table.find(name.as_str())).execute(connection)?;
     let detail = json!({ "generation": cohort.generation, "ids": cohort.id_count });
     record(connection, name, "cohort.delete", detail, origin)
+}
+
+fn flag_that_uses(connection: &mut DatabaseConnection, name: &CohortName) -> Result<Option<String>, StoreError> {
+    let uses = |stored: &flags::StoredFlag| {
+        Flag::parse(&stored.data).is_ok_and(|flag| flag.cohorts().any(|cohort| cohort == name))
+    };
+    Ok(flags::all(connection)?.into_iter().find(uses).map(|stored| stored.key))
 }
 
 /// Gives the cohort its next generation, if it is at the one that was seen.

@@ -8,6 +8,7 @@ use super::audit::{self, AuditEntry};
 use super::schema::{flag_versions, flags};
 use super::{Origin, Page, PageRequest, StoreError, now, state};
 use crate::database::DatabaseConnection;
+use crate::flags::Flag;
 use crate::primitives::{FlagKey, Instant};
 
 /// A flag as it is now.
@@ -142,6 +143,27 @@ pub fn replace(
     }
     record(connection, &flag, Some(data), "flag.replace", origin)?;
     Ok(flag)
+}
+
+/// Throws (`false`) or releases (`true`) a flag's kill switch. Where it stands so already, nothing is written.
+pub fn set_enabled(
+    connection: &mut DatabaseConnection,
+    key: &FlagKey,
+    enabled: bool,
+    origin: Origin<'_>,
+) -> Result<StoredFlag, StoreError> {
+    state::lock(connection)?;
+    let stored = get(connection, key)?;
+    let flag = Flag::parse(&stored.data).map_err(|error| corrupt(key, &error))?;
+    if flag.is_enabled() == enabled {
+        return Ok(stored);
+    }
+    let data = serde_json::to_string(&flag.with_enabled(enabled)).map_err(|error| corrupt(key, &error))?;
+    replace(connection, key, &data, None, origin)
+}
+
+fn corrupt(key: &FlagKey, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { what: "flag", name: key.to_string(), reason: error.to_string() }
 }
 
 /// Removes a flag; its history stays. With `seen`, only if that is still its version.

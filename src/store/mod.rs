@@ -4,21 +4,23 @@
 
 pub mod audit;
 pub mod cohort_leaves;
-pub mod cohort_upload;
 pub mod cohorts;
 mod error;
 pub mod flags;
+mod memory;
 pub mod migrations;
 mod page;
 pub mod reports;
 mod schema;
 pub mod state;
 pub mod tokens;
+pub mod upload;
 
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::Instant;
 
 pub use error::StoreError;
+pub use memory::Memory;
 pub use page::{Page, PageRequest};
 
 /// How often a transaction is tried when the database asks for it.

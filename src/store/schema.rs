@@ -13,6 +13,7 @@ tables! {
     state = "svc_changeover_state" (id) {
         id -> BigInt,
         config_version -> BigInt,
+        config_changed_at -> BigInt,
         token_version -> BigInt,
         audit_count -> BigInt,
         audit_hash -> Text,

@@ -3,30 +3,42 @@
 
 use diesel::prelude::*;
 
-use super::StoreError;
 use super::schema::state::dsl;
+use super::{StoreError, now};
 use crate::database::DatabaseConnection;
+use crate::primitives::Instant;
 
 /// What a server compares to know whether its memory is up to date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
     /// Grows with every write that changes an evaluation: flags and cohorts.
     pub config: i64,
+    /// When that was.
+    pub config_changed_at: Instant,
     /// Grows with every write to the tokens.
     pub tokens: i64,
 }
 
 /// The versions as they are now.
 pub fn versions(connection: &mut DatabaseConnection) -> Result<Versions, StoreError> {
-    let (config, tokens) = dsl::state.select((dsl::config_version, dsl::token_version)).first(connection)?;
-    Ok(Versions { config, tokens })
+    let (config, at, tokens) =
+        dsl::state.select((dsl::config_version, dsl::config_changed_at, dsl::token_version)).first(connection)?;
+    Ok(Versions { config, config_changed_at: Instant::from_micros(at), tokens })
 }
 
 /// Counts the configuration's version up and returns it. It is also the version of the flag, or the generation of the cohort,
 /// that the write makes: so no version is ever used twice, not even by a flag that is removed and made again.
 pub fn next_config_version(connection: &mut DatabaseConnection) -> Result<i64, StoreError> {
-    diesel::update(dsl::state).set(dsl::config_version.eq(dsl::config_version + 1)).execute(connection)?;
+    diesel::update(dsl::state)
+        .set((dsl::config_version.eq(dsl::config_version + 1), dsl::config_changed_at.eq(now().as_micros())))
+        .execute(connection)?;
     Ok(dsl::state.select(dsl::config_version).first(connection)?)
+}
+
+/// Takes the writers' lock: what is read from here on stays true until the transaction ends.
+pub(super) fn lock(connection: &mut DatabaseConnection) -> Result<(), StoreError> {
+    diesel::update(dsl::state).set(dsl::id.eq(1)).execute(connection)?;
+    Ok(())
 }
 
 pub(super) fn next_token_version(connection: &mut DatabaseConnection) -> Result<(), StoreError> {

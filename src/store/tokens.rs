@@ -101,7 +101,7 @@ struct TokenRow {
     revoked_at: Option<i64>,
 }
 
-/// Makes a token. Its text is `changeover_`, the id, `_` and 64 hexadecimal digits of randomness.
+/// Makes a token. Its text is `co_`, the id, `_` and 64 hexadecimal digits of randomness.
 pub fn create(
     connection: &mut DatabaseConnection,
     name: &str,
@@ -112,7 +112,7 @@ pub fn create(
     let mut secret = [0u8; 32];
     getrandom::fill(&mut secret).map_err(|_| StoreError::NoRandomness)?;
     let id = new_id()?;
-    let text = format!("changeover_{id}_{}", hexadecimal(&secret));
+    let text = format!("co_{id}_{}", hexadecimal(&secret));
     state::next_token_version(connection)?;
     let row = TokenRow {
         id,
@@ -160,13 +160,18 @@ pub fn find(connection: &mut DatabaseConnection, id: &str) -> Result<Option<Toke
     row.map(Token::try_from).transpose()
 }
 
+/// The token with this id, or an error that says there is none.
+pub fn get(connection: &mut DatabaseConnection, id: &str) -> Result<Token, StoreError> {
+    find(connection, id)?.ok_or_else(|| StoreError::not_found("token", id))
+}
+
 /// Revokes a token, for good. One that is revoked already stays as it is.
 pub fn revoke(connection: &mut DatabaseConnection, id: &str, origin: Origin<'_>) -> Result<Token, StoreError> {
     state::next_token_version(connection)?;
     let written = diesel::update(tokens::table.filter(tokens::id.eq(id)).filter(tokens::revoked_at.is_null()))
         .set(tokens::revoked_at.eq(Some(now().as_micros())))
         .execute(connection)?;
-    let token = find(connection, id)?.ok_or_else(|| StoreError::not_found("token", id))?;
+    let token = get(connection, id)?;
     if written > 0 {
         record(connection, &token, "token.revoke", origin)?;
     }
@@ -241,7 +246,7 @@ impl Keyring {
 
     /// The token that `text` is. The hash is compared in constant time; the id in the text is no secret.
     pub fn check(&self, text: &str, now: Instant) -> Result<&Token, Refusal> {
-        let id = text.strip_prefix("changeover_").and_then(|rest| rest.split('_').next()).ok_or(Refusal::Unknown)?;
+        let id = text.strip_prefix("co_").and_then(|rest| rest.split('_').next()).ok_or(Refusal::Unknown)?;
         let (token, hash) = self.by_id.get(id).ok_or(Refusal::Unknown)?;
         if !bool::from(sha256(text).as_bytes().ct_eq(hash.as_bytes())) {
             return Err(Refusal::Unknown);

@@ -2,13 +2,14 @@
 
 -- One row: what every write counts up. Its lock is what puts writers one behind the other.
 CREATE TABLE svc_changeover_state (
-    id             INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
-    config_version INTEGER NOT NULL,
-    token_version  INTEGER NOT NULL,
-    audit_count    INTEGER NOT NULL,
-    audit_hash     TEXT   NOT NULL
+    id                INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    config_version    INTEGER NOT NULL,
+    config_changed_at INTEGER NOT NULL,
+    token_version     INTEGER NOT NULL,
+    audit_count       INTEGER NOT NULL,
+    audit_hash        TEXT   NOT NULL
 ) STRICT;
-INSERT INTO svc_changeover_state (id, config_version, token_version, audit_count, audit_hash) VALUES (1, 0, 0, 0, '');
+INSERT INTO svc_changeover_state (id, config_version, config_changed_at, token_version, audit_count, audit_hash) VALUES (1, 0, 0, 0, 0, '');
 
 CREATE TABLE svc_changeover_flags (
     key        TEXT NOT NULL PRIMARY KEY,

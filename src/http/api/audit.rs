@@ -1,0 +1,99 @@
+//! `/api/v1/audit`
+
+use actix_web::web::{Data, Json, Query};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::List;
+use crate::http::auth::{Caller, Viewer};
+use crate::http::input::ShortText;
+use crate::http::problem::Problem;
+use crate::http::state::AppState;
+use crate::primitives::Instant;
+use crate::store::PageRequest;
+use crate::store::audit::{self, AuditRow, Verdict};
+
+/// Who did what to what, when and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditAnswer {
+    id: i64,
+    #[schema(value_type = String, format = DateTime)]
+    at: Instant,
+    actor: String,
+    /// Such as `flag.replace`.
+    action: String,
+    /// Such as `flag/new-player`.
+    subject: String,
+    reason: String,
+    detail: Value,
+    /// sha-256 over this row and the hash of the row before it.
+    hash: String,
+}
+
+/// Whether the log is whole.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditVerdict {
+    whole: bool,
+    /// The number of rows, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<i64>,
+    /// The first row that is missing or altered, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broken_at: Option<i64>,
+}
+
+/// Which rows.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AuditQuery {
+    /// Only rows about this, such as `flag/new-player`.
+    #[param(value_type = Option<String>)]
+    subject: Option<ShortText>,
+    /// The `next` of the page before.
+    after: Option<i64>,
+    /// At most this many rows; 100 if not said, 500 at most.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+}
+
+/// A page of the audit log, the newest first.
+#[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(AuditQuery), responses((status = 200, body = List<AuditAnswer>)))]
+pub async fn list(
+    _: Caller<Viewer>,
+    state: Data<AppState>,
+    query: Query<AuditQuery>,
+) -> Result<Json<List<AuditAnswer>>, Problem> {
+    let page = state
+        .blocking(move |state| {
+            let request = PageRequest { after: query.after.map(|after| after.to_string()), limit: query.limit };
+            let subject = query.subject.as_ref().map(ShortText::as_str);
+            Ok(state.store().read(|conn| audit::list(conn, subject, &request))?)
+        })
+        .await?;
+    Ok(Json(List::of(page, answer)))
+}
+
+/// Recomputes every hash of the log.
+#[utoipa::path(get, path = "/api/v1/audit/verification", tag = "audit", responses((status = 200, body = AuditVerdict)))]
+pub async fn verification(_: Caller<Viewer>, state: Data<AppState>) -> Result<Json<AuditVerdict>, Problem> {
+    let verdict = state.blocking(|state| Ok(state.store().read(audit::verify)?)).await?;
+    Ok(Json(match verdict {
+        Verdict::Whole { rows } => AuditVerdict { whole: true, rows: Some(rows), broken_at: None },
+        Verdict::Broken { id } => AuditVerdict { whole: false, rows: None, broken_at: Some(id) },
+    }))
+}
+
+fn answer(row: AuditRow) -> AuditAnswer {
+    AuditAnswer {
+        at: row.at(),
+        id: row.id,
+        actor: row.actor,
+        action: row.action,
+        subject: row.subject,
+        reason: row.reason,
+        detail: serde_json::from_str(&row.detail).unwrap_or(Value::Null),
+        hash: row.hash,
+    }
+}

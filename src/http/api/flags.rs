@@ -1,0 +1,210 @@
+//! `/api/v1/flags`
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json, Path, Query};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{List, created, versioned};
+use crate::flags::{Flag, FlagDraft};
+use crate::http::auth::{Admin, Caller, Viewer};
+use crate::http::etag::IfMatch;
+use crate::http::input::{PageQuery, ReasonQuery, ShortText};
+use crate::http::problem::{Code, Problem, ProblemDocument};
+use crate::http::state::AppState;
+use crate::primitives::{FlagKey, Instant};
+use crate::store::flags::{self, FlagVersion, StoredFlag};
+use crate::store::{Origin, StoreError};
+
+/// A flag and where it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FlagAnswer {
+    #[schema(value_type = FlagDraft)]
+    flag: Value,
+    /// Its version, also the ETag: the configuration's version that its last write made.
+    version: i64,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Instant,
+    updated_by: String,
+}
+
+/// A version that a flag has or had.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FlagVersionAnswer {
+    version: i64,
+    /// Not there where the flag was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<FlagDraft>)]
+    flag: Option<Value>,
+    #[schema(value_type = String, format = DateTime)]
+    at: Instant,
+    actor: String,
+    reason: String,
+}
+
+/// The kill switch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KillSwitch {
+    /// False: everybody gets the off variant.
+    enabled: bool,
+    /// Why, for the history and the audit log.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    reason: ShortText,
+}
+
+/// A page of flags in the order of their keys.
+#[utoipa::path(get, path = "/api/v1/flags", tag = "flags", params(PageQuery), responses((status = 200, body = List<FlagAnswer>)))]
+pub async fn list(
+    _: Caller<Viewer>,
+    state: Data<AppState>,
+    page: Query<PageQuery>,
+) -> Result<Json<List<FlagAnswer>>, Problem> {
+    let request = page.into_inner().request();
+    let page = state.blocking(move |state| Ok(state.store().read(|conn| flags::list(conn, &request))?)).await?;
+    Ok(Json(List::of(page, answer)))
+}
+
+/// One flag.
+#[utoipa::path(get, path = "/api/v1/flags/{key}", tag = "flags", params(("key" = String, Path)),
+    responses((status = 200, body = FlagAnswer), (status = 404, body = ProblemDocument)))]
+pub async fn get(_: Caller<Viewer>, state: Data<AppState>, key: Path<FlagKey>) -> Result<HttpResponse, Problem> {
+    let flag = state.blocking(move |state| Ok(state.store().read(|conn| flags::get(conn, &key))?)).await?;
+    Ok(versioned(flag.version, &answer(flag)))
+}
+
+/// Creates a flag.
+#[utoipa::path(post, path = "/api/v1/flags", tag = "flags", params(ReasonQuery), request_body = FlagDraft,
+    responses((status = 201, body = FlagAnswer), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+pub async fn create(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    reason: Query<ReasonQuery>,
+    draft: Json<FlagDraft>,
+) -> Result<HttpResponse, Problem> {
+    let flag = Flag::try_from(draft.into_inner())?;
+    let stored = state
+        .writing(move |state| {
+            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
+            let data = json(&flag)?;
+            Ok(state.store().write(|conn| flags::create(conn, flag.key(), &data, origin))?)
+        })
+        .await?;
+    Ok(created(stored.version, format!("/api/v1/flags/{}", stored.key), &answer(stored)))
+}
+
+/// Replaces a flag. With `If-Match`, only the version that was seen.
+#[utoipa::path(put, path = "/api/v1/flags/{key}", tag = "flags", params(("key" = String, Path), ReasonQuery, ("If-Match" = Option<String>, Header)),
+    request_body = FlagDraft,
+    responses((status = 200, body = FlagAnswer), (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+pub async fn replace(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    key: Path<FlagKey>,
+    seen: IfMatch,
+    reason: Query<ReasonQuery>,
+    draft: Json<FlagDraft>,
+) -> Result<HttpResponse, Problem> {
+    let flag = Flag::try_from(draft.into_inner())?;
+    if flag.key() != &*key {
+        let detail = format!("The path says `{key}`, the body `{}`. A flag keeps its key.", flag.key());
+        return Err(Problem::new(Code::InvalidValue, detail));
+    }
+    let stored = state
+        .writing(move |state| {
+            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
+            let data = json(&flag)?;
+            Ok(state.store().write(|conn| flags::replace(conn, &key, &data, seen.0, origin))?)
+        })
+        .await?;
+    Ok(versioned(stored.version, &answer(stored)))
+}
+
+/// Removes a flag; its history stays.
+#[utoipa::path(delete, path = "/api/v1/flags/{key}", tag = "flags", params(("key" = String, Path), ReasonQuery, ("If-Match" = Option<String>, Header)),
+    responses((status = 204), (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
+pub async fn delete(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    key: Path<FlagKey>,
+    seen: IfMatch,
+    reason: Query<ReasonQuery>,
+) -> Result<HttpResponse, Problem> {
+    state
+        .writing(move |state| {
+            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
+            Ok(state.store().write(|conn| flags::remove(conn, &key, seen.0, origin))?)
+        })
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Throws or releases a flag's kill switch.
+#[utoipa::path(put, path = "/api/v1/flags/{key}/enabled", tag = "flags", params(("key" = String, Path)), request_body = KillSwitch,
+    responses((status = 200, body = FlagAnswer), (status = 404, body = ProblemDocument)))]
+pub async fn set_enabled(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    key: Path<FlagKey>,
+    switch: Json<KillSwitch>,
+) -> Result<HttpResponse, Problem> {
+    let stored = state
+        .writing(move |state| {
+            let origin = Origin { actor: caller.actor(), reason: switch.reason.as_str() };
+            Ok(state.store().write(|conn| flags::set_enabled(conn, &key, switch.enabled, origin))?)
+        })
+        .await?;
+    Ok(versioned(stored.version, &answer(stored)))
+}
+
+/// Every version of a flag, the newest first; those of a removed flag too.
+#[utoipa::path(get, path = "/api/v1/flags/{key}/history", tag = "flags", params(("key" = String, Path), PageQuery),
+    responses((status = 200, body = List<FlagVersionAnswer>), (status = 404, body = ProblemDocument)))]
+pub async fn history(
+    _: Caller<Viewer>,
+    state: Data<AppState>,
+    key: Path<FlagKey>,
+    page: Query<PageQuery>,
+) -> Result<Json<List<FlagVersionAnswer>>, Problem> {
+    let request = page.into_inner().request();
+    let page = state
+        .blocking(move |state| {
+            let page = state.store().read(|conn| flags::history(conn, &key, &request))?;
+            if page.items.is_empty() && request.after.is_none() {
+                return Err(StoreError::NotFound { what: "flag", name: key.to_string() }.into());
+            }
+            Ok(page)
+        })
+        .await?;
+    Ok(Json(List::of(page, version_answer)))
+}
+
+fn answer(stored: StoredFlag) -> FlagAnswer {
+    FlagAnswer {
+        flag: value(&stored.data),
+        version: stored.version,
+        updated_at: stored.updated_at(),
+        updated_by: stored.updated_by,
+    }
+}
+
+fn version_answer(version: FlagVersion) -> FlagVersionAnswer {
+    FlagVersionAnswer {
+        version: version.version,
+        flag: version.data.as_deref().map(value),
+        at: Instant::from_micros(version.at),
+        actor: version.actor,
+        reason: version.reason,
+    }
+}
+
+/// What is stored is JSON that we wrote.
+fn value(data: &str) -> Value {
+    serde_json::from_str(data).unwrap_or(Value::Null)
+}
+
+fn json(flag: &Flag) -> Result<String, Problem> {
+    serde_json::to_string(flag).map_err(|error| Problem::internal(&error))
+}

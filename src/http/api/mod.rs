@@ -1,0 +1,39 @@
+//! The administration API, one file a resource. Handlers read their input, call the store on a thread that may wait, and shape
+//! the answer; they see neither pool nor SQL.
+
+pub mod audit;
+pub mod cohorts;
+pub mod flags;
+pub mod tokens;
+
+use actix_web::HttpResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::etag;
+use crate::store::Page;
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List<T> {
+    pub items: Vec<T>,
+    /// Send it as `after` for the next page; not there on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl<T> List<T> {
+    fn of<S>(page: Page<S>, shape: impl Fn(S) -> T) -> Self {
+        Self { items: page.items.into_iter().map(shape).collect(), next: page.next }
+    }
+}
+
+/// 200 with the version as ETag.
+fn versioned(version: i64, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header(("ETag", etag::of(version))).json(body)
+}
+
+/// 201 with the version as ETag and where it is now.
+fn created(version: i64, location: String, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Created().insert_header(("ETag", etag::of(version))).insert_header(("Location", location)).json(body)
+}

@@ -1,0 +1,75 @@
+//! What OFREP needs of the server: the snapshot, the caller's leave, the side of a change's flag, and a count.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, ResponseError};
+
+use super::auth::authenticate;
+use super::ofrep::{Denied, Host};
+use super::state::AppState;
+use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag, Why};
+use crate::primitives::{ChangeName, Period};
+use crate::routing::{Because, Question, RoutingError};
+
+impl Host for AppState {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Self::snapshot(self)
+    }
+
+    fn authorize(&self, request: &HttpRequest) -> Result<(), Denied> {
+        // Every role covers evaluation.
+        authenticate(request).map(drop).map_err(|problem| Denied {
+            status: problem.status_code(),
+            details: problem.to_string(),
+            retry_after: None,
+        })
+    }
+
+    /// The side of the user's group. Where it cannot be told the answer is a failure, never a guess: `old` for a user who is
+    /// billed by the new model would be as wrong as the other way round.
+    fn route<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        flag: &'s SnapshotFlag,
+        change: &ChangeName,
+        context: &Context,
+    ) -> Evaluation<'s> {
+        let key = flag.flag().key();
+        let Some(user) = context.targeting_key() else {
+            return Evaluation::Failed(Failure::TargetingKeyMissing { flag: key.to_string(), rule: 0 });
+        };
+        let at = self.now();
+        let question = Question { change, user, period: Period::containing(at), actor: "ofrep", at };
+        let answer = match self.router().side_of_user(snapshot, &question) {
+            Ok(answer) => answer,
+            Err(error) => return Evaluation::Failed(failure(&error)),
+        };
+        let why = match answer.because {
+            Because::Recorded | Because::FirstQuestion => Why::Assigned,
+            Because::StageBeforeLive { .. } | Because::UnknownUser | Because::PeriodClosed => Why::Default,
+        };
+        match flag.flag().find_variant(answer.side.as_str()) {
+            Some(variant) => Evaluation::Served(Served { flag, variant, why }),
+            None => Evaluation::Failed(Failure::General(format!("`{key}` has no variant `{}`", answer.side.as_str()))),
+        }
+    }
+
+    fn count(&self, flag: &SnapshotFlag, evaluation: &Evaluation<'_>) {
+        let variant = match evaluation {
+            Evaluation::Served(served) => served.variant.name.as_str(),
+            Evaluation::Failed(_) => "(failed)",
+        };
+        self.metrics().evaluated(flag.flag().key().as_str(), variant);
+    }
+}
+
+/// What is wrong with the configuration the caller may read; what is wrong with the database stands in the log.
+fn failure(error: &RoutingError) -> Failure {
+    tracing::warn!(%error, "a user's side cannot be told");
+    Failure::General(match error {
+        RoutingError::Database(_) | RoutingError::Shared(_) => {
+            String::from("the side of the user's group cannot be told now: the server's log says why")
+        }
+        other => other.to_string(),
+    })
+}

@@ -1,0 +1,141 @@
+//! Numbers for Prometheus. Labels are bounded: only flags and cohorts that exist, only routes that are ours, only methods that
+//! have names; never users, never paths.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::problem::Problem;
+use super::state::AppState;
+
+/// All metrics of a server.
+pub struct Metrics {
+    registry: Registry,
+    evaluations: IntCounterVec,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    snapshot_version: IntGauge,
+    snapshot_age_seconds: IntGauge,
+    cohort_ids: IntGaugeVec,
+    pool_connections: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let request_seconds =
+            HistogramOpts::new("changeover_http_request_seconds", "Time to answer a request, by route.")
+                .buckets(vec![0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0]);
+        let metrics = Self {
+            evaluations: IntCounterVec::new(
+                Opts::new("changeover_evaluations_total", "Evaluations by flag and variant served."),
+                &["flag", "variant"],
+            )?,
+            requests: IntCounterVec::new(
+                Opts::new("changeover_http_requests_total", "Requests by method, route and status."),
+                &["method", "route", "status"],
+            )?,
+            request_seconds: HistogramVec::new(request_seconds, &["route"])?,
+            snapshot_version: IntGauge::new(
+                "changeover_snapshot_version",
+                "The version of the configuration that flags are evaluated on.",
+            )?,
+            snapshot_age_seconds: IntGauge::new(
+                "changeover_snapshot_age_seconds",
+                "Seconds since the database last confirmed that the snapshot is its state.",
+            )?,
+            cohort_ids: IntGaugeVec::new(Opts::new("changeover_cohort_ids", "Ids in a cohort."), &["cohort"])?,
+            pool_connections: IntGaugeVec::new(
+                Opts::new("changeover_pool_connections", "Database connections by database and state."),
+                &["database", "state"],
+            )?,
+            registry,
+        };
+        let collectors: [Box<dyn prometheus::core::Collector>; 7] = [
+            Box::new(metrics.evaluations.clone()),
+            Box::new(metrics.requests.clone()),
+            Box::new(metrics.request_seconds.clone()),
+            Box::new(metrics.snapshot_version.clone()),
+            Box::new(metrics.snapshot_age_seconds.clone()),
+            Box::new(metrics.cohort_ids.clone()),
+            Box::new(metrics.pool_connections.clone()),
+        ];
+        for collector in collectors {
+            metrics.registry.register(collector)?;
+        }
+        Ok(metrics)
+    }
+
+    /// A flag was evaluated. Only for a flag that is in the snapshot: its key becomes a label.
+    pub fn evaluated(&self, flag: &str, variant: &str) {
+        self.evaluations.with_label_values(&[flag, variant]).inc();
+    }
+
+    fn answered(&self, method: &Method, route: &str, status: u16, took: Duration) {
+        let method = match *method {
+            Method::GET
+            | Method::HEAD
+            | Method::POST
+            | Method::PUT
+            | Method::PATCH
+            | Method::DELETE
+            | Method::OPTIONS => method.as_str(),
+            _ => "other",
+        };
+        self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
+        self.request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    fn look(&self, state: &AppState) {
+        let snapshot = state.snapshot();
+        self.snapshot_version.set(snapshot.version());
+        let age_micros = state.now().as_micros().saturating_sub(state.memory().confirmed_at().as_micros());
+        self.snapshot_age_seconds.set(age_micros / 1_000_000);
+        self.cohort_ids.reset();
+        for cohort in snapshot.cohorts() {
+            let count = i64::try_from(cohort.ids().len()).unwrap_or(i64::MAX);
+            self.cohort_ids.with_label_values(&[cohort.name().as_str()]).set(count);
+        }
+        for (name, database) in [("service", state.store().database()), ("application", state.app())] {
+            let (all, idle) = database.pool_state();
+            self.pool_connections.with_label_values(&[name, "idle"]).set(i64::from(idle));
+            self.pool_connections.with_label_values(&[name, "busy"]).set(i64::from(all.saturating_sub(idle)));
+        }
+    }
+}
+
+/// `GET /metrics`
+#[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
+pub async fn page(state: Data<AppState>) -> Result<HttpResponse, Problem> {
+    let metrics = state.metrics();
+    metrics.look(&state);
+    let mut text = Vec::new();
+    let encoder = TextEncoder::new();
+    encoder.encode(&metrics.registry.gather(), &mut text).map_err(|error| Problem::internal(&error))?;
+    Ok(HttpResponse::Ok().content_type(encoder.format_type()).body(text))
+}
+
+/// Counts and times every request by its route.
+pub async fn observe<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let started = std::time::Instant::now();
+    let state = request.app_data::<Data<AppState>>().cloned();
+    let method = request.method().clone();
+    let answer = next.call(request).await;
+    if let (Some(state), Ok(answer)) = (state, &answer) {
+        let route = answer.request().match_pattern().unwrap_or_else(|| String::from("(none)"));
+        state.metrics().answered(&method, &route, answer.status().as_u16(), started.elapsed());
+    }
+    answer
+}

@@ -1,0 +1,52 @@
+//! The OpenAPI 3.1 document, made from the handlers' own annotations.
+
+use actix_web::web::Json;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::api::{audit, cohorts, flags, tokens};
+use super::{docs, health, metrics};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Changeover",
+        description = "Flags, cohorts, changes and reports. Flags are evaluated by OFREP, the OpenFeature Remote Evaluation Protocol: \
+                       `POST /ofrep/v1/evaluate/flags/{key}` and `POST /ofrep/v1/evaluate/flags`, as its own specification describes them."
+    ),
+    paths(
+        flags::list, flags::create, flags::get, flags::replace, flags::delete, flags::set_enabled, flags::history,
+        cohorts::list, cohorts::create, cohorts::get, cohorts::replace, cohorts::delete,
+        cohorts::ids, cohorts::replace_ids, cohorts::add_ids, cohorts::remove_ids, cohorts::has_id,
+        tokens::list, tokens::create, tokens::get, tokens::revoke,
+        audit::list, audit::verification,
+        health::alive, health::ready, metrics::page, document, docs::page,
+    ),
+    modifiers(&Tokens),
+    security(("bearer" = []), ("api_key" = []))
+)]
+struct Document;
+
+/// The two ways to send a token.
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components
+            .add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key"))));
+    }
+}
+
+/// The document itself.
+#[must_use]
+pub fn generate() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+/// This API as an OpenAPI 3.1 document.
+#[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json")))]
+pub async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(generate())
+}

@@ -1,0 +1,47 @@
+//! Every path of the service.
+
+use actix_web::web::{self, ServiceConfig};
+
+use super::api::{audit, cohorts, flags, tokens};
+use super::paths::path;
+use super::problem::{Code, Problem, shortened};
+use super::state::AppState;
+use super::{docs, health, input, metrics, ofrep, openapi};
+
+/// Registers every path on an app that has `web::Data<AppState>`.
+#[rustfmt::skip]
+pub fn configure(config: &mut ServiceConfig) {
+    config
+        .app_data(input::json_config())
+        .app_data(input::path_config())
+        .app_data(input::query_config())
+        .app_data(input::payload_config())
+        // applications
+        .service(ofrep::routes::<AppState>())
+        // administration
+        .service(path("/api/v1/flags").get(flags::list).post(flags::create).service())
+        .service(path("/api/v1/flags/{key}").get(flags::get).put(flags::replace).delete(flags::delete).service())
+        .service(path("/api/v1/flags/{key}/enabled").put(flags::set_enabled).service())
+        .service(path("/api/v1/flags/{key}/history").get(flags::history).service())
+        .service(path("/api/v1/cohorts").get(cohorts::list).post(cohorts::create).service())
+        .service(path("/api/v1/cohorts/{name}").get(cohorts::get).put(cohorts::replace).delete(cohorts::delete).service())
+        .service(path("/api/v1/cohorts/{name}/ids").get(cohorts::ids).put(cohorts::replace_ids).post(cohorts::add_ids).service())
+        .service(path("/api/v1/cohorts/{name}/ids/{id}").get(cohorts::has_id).service())
+        .service(path("/api/v1/cohorts/{name}/removals").post(cohorts::remove_ids).service())
+        .service(path("/api/v1/tokens").get(tokens::list).post(tokens::create).service())
+        .service(path("/api/v1/tokens/{id}").get(tokens::get).delete(tokens::revoke).service())
+        .service(path("/api/v1/audit").get(audit::list).service())
+        .service(path("/api/v1/audit/verification").get(audit::verification).service())
+        // the server itself
+        .service(path("/healthz").get(health::alive).service())
+        .service(path("/readyz").get(health::ready).service())
+        .service(path("/metrics").get(metrics::page).service())
+        .service(path("/openapi.json").get(openapi::document).service())
+        .service(path("/docs").get(docs::page).service())
+        .default_service(web::to(nothing_here));
+}
+
+async fn nothing_here(request: actix_web::HttpRequest) -> Result<String, Problem> {
+    let detail = format!("`{}` is not one of our paths: /docs lists them.", shortened(request.path()));
+    Err(Problem::new(Code::NotFound, detail))
+}

@@ -1,0 +1,45 @@
+//! The server around the paths: workers, time limits, and a stop that lets running requests finish.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, rt, web};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::metrics::observe;
+use super::routes::configure;
+use super::state::AppState;
+
+/// How long a client may take to send its request's head, and how long running requests may take once the server stops.
+const REQUEST_HEAD_MAX: Duration = Duration::from_secs(10);
+const STOP_SECONDS_MAX: u64 = 20;
+
+/// Serves until SIGTERM or SIGINT; then running requests finish, and new ones are not taken.
+pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
+    rt::System::new().block_on(async move {
+        let data = web::Data::new(state);
+        let server =
+            HttpServer::new(move || App::new().app_data(data.clone()).wrap(from_fn(observe)).configure(configure))
+                .client_request_timeout(REQUEST_HEAD_MAX)
+                .shutdown_timeout(STOP_SECONDS_MAX)
+                .disable_signals()
+                .listen(listener)?
+                .run();
+        rt::spawn(stop_on_signal(server.handle())?);
+        server.await
+    })
+}
+
+/// The signals are watched from here on, so none is missed before the future is polled.
+fn stop_on_signal(server: ServerHandle) -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+        server.stop(true).await;
+    })
+}

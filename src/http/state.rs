@@ -1,0 +1,93 @@
+//! What every handler shares.
+
+use std::sync::Arc;
+
+use actix_web::web;
+
+use super::metrics::Metrics;
+use super::problem::Problem;
+use crate::database::Database;
+use crate::flags::Snapshot;
+use crate::primitives::Instant;
+use crate::routing::Router;
+use crate::store::{Memory, Store};
+
+/// The service's memory and databases. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    memory: Arc<Memory>,
+    app: Database,
+    router: Arc<Router>,
+    metrics: Arc<Metrics>,
+}
+
+impl AppState {
+    /// `app` is the application's database.
+    #[must_use]
+    pub fn new(memory: Arc<Memory>, app: Database, metrics: Metrics) -> Self {
+        let router = Arc::new(Router::new(app.clone()));
+        Self { memory, app, router, metrics: Arc::new(metrics) }
+    }
+
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.memory.store()
+    }
+
+    /// What flags are evaluated on.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.memory.snapshot()
+    }
+
+    /// The application's database.
+    #[must_use]
+    pub fn app(&self) -> &Database {
+        &self.app
+    }
+
+    /// Answers on which side a user is.
+    #[must_use]
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        jiff::Timestamp::now().into()
+    }
+
+    /// Runs what waits for a database on a thread that may wait.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let state = self.clone();
+        web::block(move || work(&state)).await?
+    }
+
+    /// [`AppState::blocking`] for what writes to the store: when it returns, this server has seen the write.
+    pub async fn writing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.blocking(move |state| {
+            let outcome = work(state)?;
+            if let Err(error) = state.memory.refresh() {
+                tracing::warn!(%error, "written, but memory is not up to date yet");
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::change::Stage;
 use crate::database::DatabaseError;
 use crate::primitives::{ChangeName, FlagKey, Period};
+use crate::translation::TranslationError;
 
 /// Why a side could not be told, recorded or moved.
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +15,13 @@ pub enum RoutingError {
     #[error("change `{0}` is not installed in the application's database: run `changeover change install FILE`")]
     NotInstalled(ChangeName),
     #[error(
-        "the stored file of change `{change}` can no longer be read: {what}; uninstall and install the change again"
+        "no installed change has an [allocation], so there is nothing to route: run `changeover change install FILE`"
     )]
-    UnreadableFile { change: ChangeName, what: String },
+    NoneInstalled,
+    #[error("both `{one}` and `{other}` are installed: name the change")]
+    SeveralInstalled { one: ChangeName, other: ChangeName },
+    #[error(transparent)]
+    Translation(#[from] TranslationError),
     #[error("change `{0}` has no [allocation]: say there what the charges are and which group each belongs to")]
     NoAllocation(ChangeName),
     #[error("change `{0}` has no `group_of_user` in [routing]: write the query that returns the group of `:user`")]
@@ -71,7 +76,7 @@ impl RoutingError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Database(error) => error.is_retryable(),
+            Self::Database(error) | Self::Translation(TranslationError::Database(error)) => error.is_retryable(),
             Self::Shared(error) => error.is_retryable(),
             _ => false,
         }

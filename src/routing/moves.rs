@@ -5,12 +5,13 @@ use serde::Serialize;
 
 use super::error::RoutingError;
 use super::record::{Mark, find_side, insert_absent, key_values};
-use super::routed::{Hold, RoutedChange, installed_file, lock_standing};
+use super::routed::{Hold, RoutedChange, lock_standing};
 use super::side::{GroupId, Side};
 use crate::database::DatabaseConnection;
 use crate::primitives::{ChangeName, Instant, Period};
 use crate::sql::effective::{group_text, subquery};
 use crate::sql::names::own;
+use crate::translation::own::get_change;
 
 const ATTEMPTS: u32 = 8;
 
@@ -103,7 +104,7 @@ fn count_charges(
     let text = group_text(connection.dialect(), "g.group_id");
     let (charges, group) = (subquery(&change.charges), subquery(&change.group));
     let sql = format!(
-        "SELECT count(*) AS charges FROM {charges} c JOIN {group} g ON g.charge_id = c.charge_id
+        "SELECT count(DISTINCT g.charge_id) AS charges FROM {charges} c JOIN {group} g ON g.charge_id = c.charge_id
          WHERE c.period = $1 AND {text} = $2"
     );
     let row = connection.get_row(&sql, &[wanted.period.to_string().into(), wanted.group.as_str().into()])?;
@@ -119,7 +120,7 @@ pub fn release(
     actor: &str,
     reason: &str,
 ) -> Result<usize, RoutingError> {
-    if installed_file(connection, change)?.0.allocation.is_none() {
+    if get_change(connection, change)?.file.allocation.is_none() {
         return Ok(0);
     }
     let at = Instant::from(jiff::Timestamp::now()).as_micros();

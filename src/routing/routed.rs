@@ -1,10 +1,12 @@
 //! What routing knows of an installed change: the parts of its file that decide, and where it stands right now.
 
 use super::error::RoutingError;
-use crate::change::{ChangeFile, Stage};
+use crate::change::Stage;
 use crate::database::{DatabaseConnection, Row};
 use crate::primitives::{ChangeName, Dialect, FlagKey, Period};
 use crate::sql::names::own;
+use crate::translation::InstalledChange;
+use crate::translation::own::{get_change, list_changes};
 
 /// The parts of a change file by which groups are routed.
 #[derive(Debug, Clone)]
@@ -54,34 +56,32 @@ impl Standing {
 impl RoutedChange {
     /// Reads an installed change; one without `[allocation]` or `group_of_user` cannot be routed.
     pub fn get(connection: &mut DatabaseConnection, name: &ChangeName) -> Result<Self, RoutingError> {
-        let (file, installed_at) = installed_file(connection, name)?;
+        Self::of(get_change(connection, name)?)
+    }
+
+    /// The one installed change that routes, for a command that names none.
+    pub fn get_only(connection: &mut DatabaseConnection) -> Result<Self, RoutingError> {
+        let mut routing = list_changes(connection)?.into_iter().filter(|change| change.file.allocation.is_some());
+        match (routing.next(), routing.next()) {
+            (Some(change), None) => Self::of(change),
+            (None, _) => Err(RoutingError::NoneInstalled),
+            (Some(one), Some(other)) => Err(RoutingError::SeveralInstalled { one: one.name, other: other.name }),
+        }
+    }
+
+    fn of(change: InstalledChange) -> Result<Self, RoutingError> {
+        let (name, file) = (change.name, change.file);
         let allocation = file.allocation.ok_or_else(|| RoutingError::NoAllocation(name.clone()))?;
         let group_of_user = file.routing.group_of_user.ok_or_else(|| RoutingError::NoGroupOfUser(name.clone()))?;
         Ok(Self {
-            name: name.clone(),
+            name,
             flag: file.routing.flag,
             group_of_user: group_of_user.value,
             charges: allocation.charges.value,
             group: allocation.group.value,
-            installed_at,
+            installed_at: change.installed_at.as_micros(),
         })
     }
-}
-
-/// The file that a change was installed with, and when that was.
-pub(super) fn installed_file(
-    connection: &mut DatabaseConnection,
-    name: &ChangeName,
-) -> Result<(ChangeFile, i64), RoutingError> {
-    let table = own(connection.dialect(), "change");
-    let row = connection
-        .find_row(&format!("SELECT file, installed_at FROM {table} WHERE name = $1"), &[name.as_str().into()])?
-        .ok_or_else(|| RoutingError::NotInstalled(name.clone()))?;
-    let file = ChangeFile::parse(&row.text("file")?).map_err(|mistakes| RoutingError::UnreadableFile {
-        change: name.clone(),
-        what: mistakes.first().map_or_else(String::new, |mistake| format!("line {}: {}", mistake.line, mistake.what)),
-    })?;
-    Ok((file, row.integer("installed_at")?))
 }
 
 /// How a transaction holds the change's stage and open period still. SQLite has one writer and needs neither.

@@ -89,16 +89,15 @@ impl Fixture {
         if dialect == Dialect::Postgres {
             connection.batch("CREATE SCHEMA changeover").unwrap();
         }
+        for statement in changeover::translation::own::create_tables(dialect) {
+            connection.batch(&statement).unwrap();
+        }
         let change = own(dialect, "change");
         connection
-            .batch(&format!(
-                "CREATE TABLE {change} (name TEXT PRIMARY KEY, title TEXT, file TEXT, stage TEXT NOT NULL,
-                     open_period TEXT NOT NULL DEFAULT '', installed_at BIGINT NOT NULL, stage_at BIGINT)"
-            ))
-            .unwrap();
-        connection
             .execute(
-                &format!("INSERT INTO {change} (name, file, stage, installed_at) VALUES ($1, $2, 'live', 1)"),
+                &format!(
+                    "INSERT INTO {change} (name, title, file, stage, installed_at, stage_at) VALUES ($1, '', $2, 'live', 1, 1)"
+                ),
                 &[self.name.as_str().into(), text.into()],
             )
             .unwrap();

@@ -1,10 +1,322 @@
-//! `changeover change`
+//! `changeover change`: check, install, stage, inspect and uninstall a change.
 
-use super::{Output, Settings};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use super::{Output, Settings, installed, table};
+use crate::change::{ChangeFile, Stage};
+use crate::database::DatabaseConnection;
+use crate::primitives::{ChangeName, Period};
+use crate::routing::{StageMove, Wish, change_stage, count_sides, evaluate_gates};
+use crate::store::AuditEntry;
+use crate::translation::own::{close_before, history, list_changes};
+use crate::translation::{
+    Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications, plan, resolve,
+    uninstall, uninstall_plan,
+};
 
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Install a change at stage `off`: triggers that do nothing yet, and Changeover's own tables
+    Install(InstallArguments),
+    /// Move a change one stage on or back, if the gates hold
+    Stage(StageArguments),
+    /// Show a change's stage, gates, backfill, last verify and history
+    Status(NameArguments),
+    /// List the installed changes
+    List,
+    /// Close every billing period before the given one: their allocations are left alone
+    Close(CloseArguments),
+    /// Remove a change that is at stage `off`, without a trace
+    Uninstall(UninstallArguments),
+}
 
-pub fn run(_settings: &Settings, _output: &Output, command: Command) -> anyhow::Result<u8> {
-    match command {}
+#[derive(Debug, clap::Args)]
+pub struct InstallArguments {
+    /// The change file
+    file: PathBuf,
+    /// Print the SQL and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct NameArguments {
+    /// The change; may be left out if only one is installed
+    name: Option<ChangeName>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct StageArguments {
+    /// The change, then the stage; the change may be left out if only one is installed
+    #[arg(num_args = 1..=2, value_names = ["NAME", "STAGE"], required = true)]
+    words: Vec<String>,
+    /// Why
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Move although a gate does not hold; needs --reason, and is audited
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CloseArguments {
+    /// The change; may be left out if only one is installed
+    name: Option<ChangeName>,
+    /// The first period that stays open, such as 2026-12
+    #[arg(long, value_name = "PERIOD")]
+    before: Period,
+    /// Why
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct UninstallArguments {
+    /// The change; may be left out if only one is installed
+    name: Option<ChangeName>,
+    /// Print the SQL and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove the record of who was billed by which model, too
+    #[arg(long)]
+    discard_assignments: bool,
+}
+
+pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Result<u8> {
+    let database = settings.open_app_database()?;
+    let mut connection = database.connection()?;
+    match command {
+        Command::Install(arguments) => run_install(settings, output, &mut connection, &arguments),
+        Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),
+        Command::Status(arguments) => run_status(settings, output, &mut connection, arguments.name.as_ref()),
+        Command::List => run_list(output, &mut connection),
+        Command::Close(arguments) => run_close(settings, output, &mut connection, &arguments),
+        Command::Uninstall(arguments) => run_uninstall(settings, output, &mut connection, &arguments),
+    }
+}
+
+fn run_install(
+    settings: &Settings,
+    output: &Output,
+    connection: &mut DatabaseConnection,
+    arguments: &InstallArguments,
+) -> anyhow::Result<u8> {
+    let text = std::fs::read_to_string(&arguments.file)
+        .with_context(|| format!("cannot read the change file {}", arguments.file.display()))?;
+    let file = ChangeFile::parse(&text).map_err(TranslationError::Mistakes)?;
+    let model = resolve(connection, &file)?;
+    if arguments.dry_run {
+        print_plan(output, &plan(connection, &model, &file)?);
+        return Ok(0);
+    }
+    let store = settings.open_store()?;
+    let change = install(connection, &model, &file, settings.deed(""))?;
+    store.write(|connection| {
+        crate::store::audit::append(connection, &entry(settings, "change.install", &change, "", json!({ "title": change.title })))
+    })?;
+    output.result(
+        &document(&change),
+        &format!("{} is installed at stage off.\nNext: changeover change stage {} dualwrite", change.name, change.name),
+    );
+    Ok(0)
+}
+
+fn run_stage(
+    settings: &Settings,
+    output: &Output,
+    connection: &mut DatabaseConnection,
+    arguments: &StageArguments,
+) -> anyhow::Result<u8> {
+    let (name, stage) = match arguments.words.as_slice() {
+        [stage] => (None, stage),
+        [name, stage, ..] => (Some(name.parse::<ChangeName>()?), stage),
+        [] => anyhow::bail!("say which stage"),
+    };
+    let to: Stage = stage.parse()?;
+    let change = installed(connection, name.as_ref())?;
+    let store = settings.open_store()?;
+    let wish = Wish { to, deed: settings.deed(&arguments.reason), force: arguments.force };
+    let outcome = change_stage(&store, connection, &change, wish)?;
+    if outcome.moved {
+        let detail = json!({ "from": outcome.from, "to": to, "forced": outcome.forced, "released": outcome.released });
+        store.write(|connection| {
+            let entry = entry(settings, "change.stage", &change, &arguments.reason, detail.clone());
+            crate::store::audit::append(connection, &entry)
+        })?;
+    }
+    output.result(&outcome, &stage_text(&change, &outcome));
+    Ok(if outcome.moved { 0 } else { 1 })
+}
+
+fn stage_text(change: &InstalledChange, outcome: &StageMove) -> String {
+    let mut text = gates_text(&outcome.gates);
+    let verdict = if !outcome.moved {
+        format!("{} stays at {}: a gate does not hold.", change.name, outcome.from)
+    } else if outcome.forced {
+        format!("{} moved from {} to {}, past a gate that does not hold.", change.name, outcome.from, outcome.to)
+    } else {
+        format!("{} moved from {} to {}.", change.name, outcome.from, outcome.to)
+    };
+    text.push_str(&verdict);
+    if outcome.released > 0 {
+        let _ = write!(text, "\n{} groups of open periods went back to the old side.", outcome.released);
+    }
+    text
+}
+
+fn gates_text(gates: &[Gate]) -> String {
+    let line = |gate: &Gate| format!("{} {}: {}\n", if gate.holds { "✓" } else { "✗" }, gate.name, gate.evidence);
+    gates.iter().map(line).collect()
+}
+
+fn run_status(
+    settings: &Settings,
+    output: &Output,
+    connection: &mut DatabaseConnection,
+    name: Option<&ChangeName>,
+) -> anyhow::Result<u8> {
+    let change = installed(connection, name)?;
+    let backfill = backfill_progress(connection, &change.name)?;
+    let verification = last_verifications(connection, &change.name)?;
+    let past = history(connection, &change.name)?;
+    let sides = count_sides(connection, &change.name)?;
+    let next = change.stage.next();
+    let gates = match next {
+        Some(next) => evaluate_gates(&settings.open_store()?, connection, &change, next)?,
+        None => Vec::new(),
+    };
+    let mut text = format!("{}: {}\nstage {} since {}\n", change.name, change.title, change.stage, change.stage_at);
+    if let (Some(next), false) = (next, gates.is_empty()) {
+        let _ = write!(text, "\nGates of {next}:\n{}", gates_text(&gates));
+    }
+    let target = |block: &str| {
+        let found = change.file.blocks.iter().find(|candidate| candidate.id.to_string() == block);
+        found.map(|block| block.into.value.clone()).unwrap_or_default()
+    };
+    if !backfill.is_empty() {
+        let rows = backfill.iter().map(|done| {
+            let state = if done.finished { "finished" } else { "unfinished" };
+            vec![done.block.clone(), target(&done.block), done.keys_done.to_string(), state.to_owned(), done.updated_at.to_string()]
+        });
+        let _ = write!(text, "\n{}\n", table(&["backfill", "into", "keys", "state", "at"], rows));
+    }
+    if !verification.is_empty() {
+        let rows = verification.iter().map(|run| {
+            let counts = [run.keys, run.missing, run.extra, run.different].map(|count| count.to_string());
+            let mut cells = vec![run.block.clone(), target(&run.block)];
+            cells.extend(counts);
+            cells.push(run.finished_at.to_string());
+            cells
+        });
+        let _ = write!(text, "\n{}\n", table(&["verify", "into", "keys", "missing", "extra", "different", "at"], rows));
+    }
+    let rows = past.iter().map(|entry| vec![entry.at.to_string(), entry.actor.clone(), entry.action.clone(), short(&entry.detail)]);
+    let _ = write!(text, "\n{}", table(&["history", "who", "what", "detail"], rows));
+    let document = json!({
+        "change": document(&change), "next_stage": next, "gates": gates, "backfill": backfill,
+        "verification": verification, "assignments": sides, "history": past,
+    });
+    output.result(&document, &text);
+    Ok(0)
+}
+
+fn short(detail: &str) -> String {
+    if detail.chars().count() <= 60 { detail.to_owned() } else { format!("{}…", detail.chars().take(59).collect::<String>()) }
+}
+
+fn run_list(output: &Output, connection: &mut DatabaseConnection) -> anyhow::Result<u8> {
+    let changes = list_changes(connection)?;
+    let documents: Vec<_> = changes.iter().map(document).collect();
+    let rows = changes.iter().map(|change| {
+        vec![change.name.to_string(), change.stage.to_string(), change.open_period.clone(), change.title.clone()]
+    });
+    let text = if documents.is_empty() {
+        String::from("No change is installed. Next: changeover change check FILE, then changeover change install FILE")
+    } else {
+        table(&["change", "stage", "open period", "title"], rows)
+    };
+    output.result(&documents, &text);
+    Ok(0)
+}
+
+fn run_close(
+    settings: &Settings,
+    output: &Output,
+    connection: &mut DatabaseConnection,
+    arguments: &CloseArguments,
+) -> anyhow::Result<u8> {
+    let change = installed(connection, arguments.name.as_ref())?;
+    let store = settings.open_store()?;
+    let period = arguments.before.to_string();
+    let deed = settings.deed(&arguments.reason);
+    let change = connection.in_transaction(|connection| close_before(connection, &change.name, &period, deed))?;
+    store.write(|connection| {
+        let entry = entry(settings, "change.close", &change, &arguments.reason, json!({ "open_period": period }));
+        crate::store::audit::append(connection, &entry)
+    })?;
+    output.result(&document(&change), &format!("{}: periods before {period} are closed.", change.name));
+    Ok(0)
+}
+
+fn run_uninstall(
+    settings: &Settings,
+    output: &Output,
+    connection: &mut DatabaseConnection,
+    arguments: &UninstallArguments,
+) -> anyhow::Result<u8> {
+    let change = installed(connection, arguments.name.as_ref())?;
+    let model = resolve(connection, &change.file)?;
+    if arguments.dry_run {
+        print_plan(output, &uninstall_plan(connection, &model, &change.file)?);
+        return Ok(0);
+    }
+    let store = settings.open_store()?;
+    uninstall(connection, &model, arguments.discard_assignments)?;
+    store.write(|connection| {
+        crate::store::audit::append(connection, &entry(settings, "change.uninstall", &change, "", json!({})))
+    })?;
+    let text = format!("{} is uninstalled. The rows of the new model stay: they are the application's.", change.name);
+    output.result(&json!({ "uninstalled": change.name }), &text);
+    Ok(0)
+}
+
+fn print_plan(output: &Output, steps: &[Step]) {
+    let mut text = String::new();
+    let mut last = "";
+    for step in steps {
+        if step.what != last {
+            let _ = writeln!(text, "-- {}", step.what);
+            last = &step.what;
+        }
+        let _ = writeln!(text, "{};\n", step.sql);
+    }
+    output.result(&steps, text.trim_end());
+}
+
+fn document(change: &InstalledChange) -> serde_json::Value {
+    json!({
+        "name": change.name, "title": change.title, "stage": change.stage, "open_period": change.open_period,
+        "installed_at": change.installed_at, "stage_at": change.stage_at, "flag": change.file.routing.flag,
+    })
+}
+
+fn entry<'a>(
+    settings: &'a Settings,
+    action: &'a str,
+    change: &'a InstalledChange,
+    reason: &'a str,
+    detail: serde_json::Value,
+) -> AuditEntry<'a> {
+    AuditEntry { actor: &settings.actor, action, subject: change.name.as_str(), reason, detail }
+}
+
+impl Settings {
+    /// What this command does, now, as its actor.
+    fn deed<'a>(&'a self, reason: &'a str) -> Deed<'a> {
+        Deed { actor: &self.actor, at: jiff::Timestamp::now().into(), reason }
+    }
 }

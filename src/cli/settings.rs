@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::store::Store;
 use crate::database::{Database, DatabaseError, DatabaseUrl};
 
 /// Where the databases are and how to print.
@@ -32,6 +33,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The service's own database, its schema brought up to date.
+    pub fn open_store(&self) -> anyhow::Result<Store> {
+        Ok(Store::open(Database::open(self.database_url.clone())?)?)
+    }
+
     /// The application's database; an SQLite file that does not exist is an error rather than a new empty file.
     pub fn open_app_database(&self) -> Result<Database, DatabaseError> {
         let url = self.app_database_url.clone().unwrap_or_else(|| self.database_url.clone());

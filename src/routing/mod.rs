@@ -12,6 +12,7 @@
 //! | `question` | one user's side, for a server |
 //! | `moves` | moving a group, releasing a change |
 //! | `list` | pages, counts, history |
+//! | `stage` | a change's move from stage to stage, with its gates |
 
 mod assign;
 mod decide;
@@ -23,6 +24,7 @@ mod question;
 mod record;
 mod routed;
 mod side;
+mod stage;
 
 pub use assign::{AssignReceipt, Assigning, WidenedCohort, assign, check_one_group_each};
 pub use error::RoutingError;
@@ -31,3 +33,4 @@ pub use moves::{Move, MoveReceipt, move_group, release};
 pub use question::{Answer, Because, Question, Router};
 pub use routed::RoutedChange;
 pub use side::{GroupId, Side};
+pub use stage::{StageError, StageMove, Wish, change_stage, evaluate_gates};

@@ -48,6 +48,9 @@ pub enum TranslationError {
     AssignmentsRecorded { name: ChangeName, count: i64 },
     #[error("{0}")]
     Unsupported(String),
+    /// Something that a caller did in our transaction.
+    #[error(transparent)]
+    Beside(Box<dyn std::error::Error + Send + Sync>),
 }
 
 fn listed(mistakes: &[Mistake]) -> String {

@@ -63,33 +63,47 @@ pub fn check_step(change: &InstalledChange, to: Stage) -> Result<(), Translation
     Ok(())
 }
 
-/// Moves a change one step and makes the triggers do what the new stage says, in one transaction. The caller has looked at the gates;
-/// `detail` (their evidence, whether the move was forced) goes into the history.
+/// Where a move leads, and what goes into the history with it: the gates' evidence, whether it was forced.
+#[derive(Debug, Clone)]
+pub struct Move {
+    pub to: Stage,
+    pub detail: serde_json::Value,
+}
+
+/// What else happens in a move's transaction: told the stage that is being left.
+pub type AndThen<'a> = &'a mut dyn FnMut(&mut DatabaseConnection, Stage) -> Result<(), TranslationError>;
+
+/// Moves a change one step and makes the triggers do what the new stage says, in one transaction. The caller has looked at the gates.
 pub fn move_stage(
     connection: &mut DatabaseConnection,
     model: &ChangeModel,
-    to: Stage,
+    wanted: &Move,
     deed: Deed<'_>,
-    detail: &serde_json::Value,
+    and_then: AndThen<'_>,
 ) -> Result<InstalledChange, TranslationError> {
-    with_lock_timeout(connection, |connection| move_in_transaction(connection, model, to, deed, detail))
+    with_lock_timeout(connection, |connection| {
+        let from = lock_change(connection, &model.name)?.stage;
+        let change = move_in_transaction(connection, model, wanted, deed)?;
+        and_then(connection, from)?;
+        Ok(change)
+    })
 }
 
 fn move_in_transaction(
     connection: &mut DatabaseConnection,
     model: &ChangeModel,
-    to: Stage,
+    wanted: &Move,
     deed: Deed<'_>,
-    detail: &serde_json::Value,
 ) -> Result<InstalledChange, TranslationError> {
-    let change = lock_change(connection, &model.name)?;
+    let to = wanted.to;
+    let change = get_change(connection, &model.name)?;
     check_step(&change, to)?;
     for statement in statements(model, to)? {
         connection.batch(&statement)?;
     }
     let sql = format!("UPDATE {} SET stage = $1, stage_at = $2 WHERE name = $3", own(connection.dialect(), "change"));
     connection.execute(&sql, &[to.as_str().into(), deed.at.as_micros().into(), model.name.as_str().into()])?;
-    let mut detail = detail.clone();
+    let mut detail = wanted.detail.clone();
     if let Some(object) = detail.as_object_mut() {
         object.insert(String::from("from"), change.stage.as_str().into());
         object.insert(String::from("to"), to.as_str().into());

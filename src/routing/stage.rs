@@ -1,0 +1,122 @@
+//! Moving a change from stage to stage as people ask for it: gates from both databases, and what a move means for assignments.
+
+use serde::Serialize;
+
+use super::release;
+use crate::change::Stage;
+use crate::database::DatabaseConnection;
+use crate::primitives::{CohortName, Instant};
+use crate::store::{PageRequest, Store, StoreError};
+use crate::translation::{
+    Deed, Gate, InstalledChange, Move, SignedReport, TranslationError, check_step, gates, move_stage, resolve,
+};
+
+/// What became of a wish to move.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageMove {
+    pub from: Stage,
+    pub to: Stage,
+    pub moved: bool,
+    /// True if a gate did not hold and the move was made all the same.
+    pub forced: bool,
+    pub gates: Vec<Gate>,
+    /// Assignments to the new side that went back to the old one.
+    pub released: usize,
+}
+
+/// A move that somebody asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    pub to: Stage,
+    pub deed: Deed<'a>,
+    /// Move although a gate does not hold; needs a reason.
+    pub force: bool,
+}
+
+/// Why a stage could not be moved.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    #[error(transparent)]
+    Translation(#[from] TranslationError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("--force needs a reason: say why the gates may be passed")]
+    ForceWithoutReason,
+}
+
+/// Evaluates the gates of the step to `to`.
+pub fn evaluate_gates(
+    store: &Store,
+    connection: &mut DatabaseConnection,
+    change: &InstalledChange,
+    to: Stage,
+) -> Result<Vec<Gate>, StageError> {
+    let model = resolve(connection, &change.file)?;
+    let report = if to == Stage::Live { signed_report(store, change)? } else { SignedReport::default() };
+    Ok(gates(connection, &model, change, to, &report)?)
+}
+
+/// Moves a change one step if its gates hold or the wish is forced. Going back from `live` releases the open periods' assignments in the
+/// same transaction.
+pub fn change_stage(
+    store: &Store,
+    connection: &mut DatabaseConnection,
+    change: &InstalledChange,
+    wish: Wish<'_>,
+) -> Result<StageMove, StageError> {
+    let from = change.stage;
+    check_step(change, wish.to)?;
+    if wish.force && wish.deed.reason.trim().is_empty() {
+        return Err(StageError::ForceWithoutReason);
+    }
+    let gates = evaluate_gates(store, connection, change, wish.to)?;
+    let holds = gates.iter().all(|gate| gate.holds);
+    let mut outcome = StageMove { from, to: wish.to, moved: false, forced: !holds && wish.force, gates, released: 0 };
+    if !holds && !wish.force {
+        return Ok(outcome);
+    }
+    let model = resolve(connection, &change.file)?;
+    let detail = serde_json::json!({ "gates": outcome.gates, "forced": outcome.forced });
+    let mut released = 0;
+    let wanted = Move { to: wish.to, detail };
+    move_stage(connection, &model, &wanted, wish.deed, &mut |connection, left| {
+        if left != from {
+            return Err(TranslationError::NoStep { from: left, to: wish.to });
+        }
+        if left.routes_to_new() && !wish.to.routes_to_new() {
+            let reason = format!("stage went back to {}: {}", wish.to, wish.deed.reason);
+            released = release(connection, &change.name, wish.deed.actor, &reason)
+                .map_err(|error| TranslationError::Beside(Box::new(error)))?;
+        }
+        Ok(())
+    })?;
+    outcome.moved = true;
+    outcome.released = released;
+    Ok(outcome)
+}
+
+/// The change's latest signed report, and when a cohort of its flag was last changed.
+fn signed_report(store: &Store, change: &InstalledChange) -> Result<SignedReport, StoreError> {
+    store.read(|connection| {
+        let request = PageRequest { after: None, limit: Some(100) };
+        let reports = crate::store::reports::list(connection, &change.name, &request)?;
+        let signed = reports.items.into_iter().find(|report| !report.signatures.is_empty());
+        let flag = crate::store::flags::find(connection, &change.file.routing.flag)?;
+        let mut changed_at = None;
+        for name in flag.map(|flag| cohorts_of(&flag.data)).unwrap_or_default() {
+            let cohort = crate::store::cohorts::find(connection, &name)?;
+            changed_at = changed_at.max(cohort.map(|cohort| Instant::from_micros(cohort.updated_at)));
+        }
+        Ok(SignedReport {
+            latest: signed.map(|report| (report.id, report.as_of, report.clean)),
+            routing_changed_at: changed_at,
+        })
+    })
+}
+
+/// The cohorts that a flag's rules name.
+fn cohorts_of(flag: &str) -> Vec<CohortName> {
+    let Ok(flag) = serde_json::from_str::<serde_json::Value>(flag) else { return Vec::new() };
+    let rules = flag.get("rules").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    rules.iter().filter_map(|rule| rule.get("cohort")?.as_str()).filter_map(|name| CohortName::new(name).ok()).collect()
+}

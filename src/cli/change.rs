@@ -11,7 +11,7 @@ use crate::change::{ChangeFile, Stage};
 use crate::database::DatabaseConnection;
 use crate::primitives::{ChangeName, Period};
 use crate::routing::{StageMove, Wish, change_stage, count_sides, evaluate_gates};
-use crate::store::AuditEntry;
+use crate::store::audit::AuditEntry;
 use crate::translation::own::{close_before, history, list_changes};
 use crate::translation::{
     Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications, plan, resolve,
@@ -116,7 +116,10 @@ fn run_install(
     let store = settings.open_store()?;
     let change = install(connection, &model, &file, settings.deed(""))?;
     store.write(|connection| {
-        crate::store::audit::append(connection, &entry(settings, "change.install", &change, "", json!({ "title": change.title })))
+        crate::store::audit::append(
+            connection,
+            &entry(settings, "change.install", &change, "", json!({ "title": change.title })),
+        )
     })?;
     output.result(
         &document(&change),
@@ -200,7 +203,13 @@ fn run_status(
     if !backfill.is_empty() {
         let rows = backfill.iter().map(|done| {
             let state = if done.finished { "finished" } else { "unfinished" };
-            vec![done.block.clone(), target(&done.block), done.keys_done.to_string(), state.to_owned(), done.updated_at.to_string()]
+            vec![
+                done.block.clone(),
+                target(&done.block),
+                done.keys_done.to_string(),
+                state.to_owned(),
+                done.updated_at.to_string(),
+            ]
         });
         let _ = write!(text, "\n{}\n", table(&["backfill", "into", "keys", "state", "at"], rows));
     }
@@ -214,7 +223,9 @@ fn run_status(
         });
         let _ = write!(text, "\n{}\n", table(&["verify", "into", "keys", "missing", "extra", "different", "at"], rows));
     }
-    let rows = past.iter().map(|entry| vec![entry.at.to_string(), entry.actor.clone(), entry.action.clone(), short(&entry.detail)]);
+    let rows = past
+        .iter()
+        .map(|entry| vec![entry.at.to_string(), entry.actor.clone(), entry.action.clone(), short(&entry.detail)]);
     let _ = write!(text, "\n{}", table(&["history", "who", "what", "detail"], rows));
     let document = json!({
         "change": document(&change), "next_stage": next, "gates": gates, "backfill": backfill,
@@ -225,7 +236,11 @@ fn run_status(
 }
 
 fn short(detail: &str) -> String {
-    if detail.chars().count() <= 60 { detail.to_owned() } else { format!("{}…", detail.chars().take(59).collect::<String>()) }
+    if detail.chars().count() <= 60 {
+        detail.to_owned()
+    } else {
+        format!("{}…", detail.chars().take(59).collect::<String>())
+    }
 }
 
 fn run_list(output: &Output, connection: &mut DatabaseConnection) -> anyhow::Result<u8> {

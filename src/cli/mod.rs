@@ -5,6 +5,7 @@ mod change;
 mod cohort;
 pub mod demo;
 mod flag;
+mod installed;
 mod output;
 mod report;
 mod routing;
@@ -15,7 +16,8 @@ mod translation;
 
 use clap::{Parser, Subcommand};
 
-pub use output::Output;
+pub use installed::installed;
+pub use output::{Output, table};
 pub use settings::Settings;
 
 /// Phase in the change that "can't be phased in": feature flags, dual-write translation and comparison reports.

@@ -68,6 +68,20 @@ impl Output {
     }
 }
 
+/// A table that fits the terminal, or 100 columns where there is none.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        table.set_width(100);
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    table.to_string()
+}
+
 /// A closed pipe (`| head`) is no error of ours.
 fn write_line(to: &mut impl Write, text: &str) {
     drop(writeln!(to, "{text}"));

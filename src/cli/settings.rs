@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use crate::store::Store;
 use crate::database::{Database, DatabaseError, DatabaseUrl};
+use crate::store::Store;
 
 /// Where the databases are and how to print.
 #[derive(Debug, Clone, Args)]

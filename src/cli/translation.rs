@@ -117,7 +117,9 @@ fn drift_text(found: &[BlockDrift], drift: u64) -> String {
     let mut text = table(&["block", "into", "keys", "missing", "extra", "different"], rows);
     for block in found {
         for row in &block.samples {
-            let image = |image: &Option<serde_json::Value>| image.as_ref().map_or_else(|| String::from("–"), ToString::to_string);
+            let image = |image: &Option<serde_json::Value>| {
+                image.as_ref().map_or_else(|| String::from("–"), ToString::to_string)
+            };
             let _ = write!(
                 text,
                 "\n{} {} key {}: expected {}, found {}",

@@ -71,7 +71,7 @@ impl Output {
 /// A table that fits the terminal, or 100 columns where there is none.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(header.iter().copied());
     table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
     if table.width().is_none() {
         table.set_width(100);

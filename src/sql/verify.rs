@@ -39,19 +39,28 @@ pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) ->
     let key = format!("coalesce(e.{key}, a.{key})", key = quoted(&block.key));
     let thawed =
         block.frozen.as_ref().map(|frozen| format!("\n  AND {}", thawed(block, frozen, &key))).unwrap_or_default();
-    format!(
-        "SELECT CAST({key} AS text) AS key, CASE WHEN a.co_there IS NULL THEN 'missing' WHEN e.co_there IS NULL THEN 'extra' \
-         ELSE 'different' END AS class,\n  {expected_image} AS expected, {actual_image} AS actual\n\
-         FROM (SELECT 1 AS co_there, x.* FROM (\n{expected}\n) x) e\n\
-         FULL JOIN (SELECT 1 AS co_there, ({owned}) AS co_owned, {columns} FROM {target} t WHERE {range}) a ON {same}\n\
-         WHERE ({wrong}){thawed}",
-        expected_image = image(block, dialect, "e"),
-        actual_image = image(block, dialect, "a"),
+    // Named and materialized: SQLite makes an index for a join with a table of its own, but scans a subquery in a FULL JOIN.
+    let tables = format!(
+        "WITH e AS MATERIALIZED (SELECT 1 AS co_there, x.* FROM (\n{expected}\n) x),\n\
+         a AS MATERIALIZED (SELECT 1 AS co_there, ({owned}) AS co_owned, {columns} FROM {target} t WHERE {range})\n",
         columns = columns.join(", "),
         target = block.target.sql,
         range = restriction(block, &actual_key, range),
-        same = same.join(" AND "),
-    )
+    );
+    let select = format!(
+        "SELECT CAST({key} AS text) AS key, CASE WHEN a.co_there IS NULL THEN 'missing' WHEN e.co_there IS NULL THEN 'extra' \
+         ELSE 'different' END AS class,\n  {expected_image} AS expected, {actual_image} AS actual\n",
+        expected_image = image(block, dialect, "e"),
+        actual_image = image(block, dialect, "a"),
+    );
+    let on = same.join(" AND ");
+    match dialect {
+        Dialect::Postgres => format!("{tables}{select}FROM e FULL JOIN a ON {on}\nWHERE ({wrong}){thawed}"),
+        Dialect::Sqlite => format!(
+            "{tables}{select}FROM e LEFT JOIN a ON {on}\nWHERE ({wrong}){thawed}\nUNION ALL\n\
+             {select}FROM a LEFT JOIN e ON {on}\nWHERE e.co_there IS NULL AND ({wrong}){thawed}"
+        ),
+    }
 }
 
 /// The upper bound of the next range of `range_keys` driving keys after `after`, as text; no row if fewer are left.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Output, Settings, installed, table};
+use super::{Output, Settings, change_check, installed, table};
 use crate::change::{ChangeFile, Stage};
 use crate::database::DatabaseConnection;
 use crate::primitives::{ChangeName, Period};
@@ -20,6 +20,8 @@ use crate::translation::{
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Find every mistake in a change file, held against the application's database
+    Check(change_check::Arguments),
     /// Install a change at stage `off`: triggers that do nothing yet, and Changeover's own tables
     Install(InstallArguments),
     /// Move a change one stage on or back, if the gates hold
@@ -90,6 +92,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
     let database = settings.open_app_database()?;
     let mut connection = database.connection()?;
     match command {
+        Command::Check(arguments) => change_check::run(settings, output, arguments),
         Command::Install(arguments) => run_install(settings, output, &mut connection, &arguments),
         Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),
         Command::Status(arguments) => run_status(settings, output, &mut connection, arguments.name.as_ref()),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod change;
+mod change_check;
 mod cohort;
 pub mod demo;
 mod flag;

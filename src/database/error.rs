@@ -51,6 +51,22 @@ impl DatabaseError {
             || message.contains("database table is locked")
     }
 
+    /// The database's own message, without detail and hint.
+    #[must_use]
+    pub fn primary_message(&self) -> String {
+        match self {
+            Self::Query(DieselError::DatabaseError(_, information)) => information.message().to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Where in the statement PostgreSQL stumbled: characters from 1.
+    #[must_use]
+    pub fn statement_position(&self) -> Option<usize> {
+        let Self::Query(DieselError::DatabaseError(_, information)) = self else { return None };
+        usize::try_from(information.statement_position()?).ok()
+    }
+
     /// True if a unique constraint refused the write.
     #[must_use]
     pub fn is_unique_violation(&self) -> bool {

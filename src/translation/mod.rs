@@ -3,6 +3,7 @@
 
 mod backfill;
 pub mod catalogue;
+mod check;
 pub mod compare;
 mod compare_rows;
 mod error;
@@ -16,6 +17,7 @@ mod verify;
 
 pub use backfill::{BackfillOptions, backfill, fill_in_transaction};
 pub use catalogue::{find_table, list_table_names, read_catalogue};
+pub use check::{CheckError, Checked, CheckedBlock, Reads, check};
 pub use error::TranslationError;
 pub use install::{Step, install, plan, uninstall, uninstall_plan};
 pub use own::{Deed, InstalledChange};

@@ -1,3 +1,5 @@
 //! The change file against real catalogues.
 
 mod catalogue;
+mod check;
+mod mutations;

@@ -1,1 +1,13 @@
-//! (empty for now)
+//! A comparison of old and new allocation as a document: terminal text, JSON, CSV and one self-contained HTML page.
+
+mod chart;
+mod csv;
+mod document;
+mod html;
+mod text;
+mod words;
+
+pub use csv::{CsvFile, render as to_csv};
+pub use document::{Basis, FORMAT, Report, ReportData, ReportError, SignOff, Subject};
+pub use html::render as to_html;
+pub use text::render as to_text;

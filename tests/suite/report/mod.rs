@@ -1,5 +1,6 @@
 //! Comparisons and reports on tables whose every row the test writes itself.
 
 mod classes;
+mod documents;
 mod input;
 mod ledger;

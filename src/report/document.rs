@@ -1,0 +1,150 @@
+//! A comparison as a document that can be stored, signed and read again: what was compared, when, on which configuration, what came
+//! out, and a checksum over all of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::allocation::{ChargeClass, Comparison, ControlTotal};
+use crate::primitives::{ChangeName, Instant};
+use crate::store;
+
+/// The version of the document's shape. It changes when a reader of the old shape would read the new one wrongly.
+pub const FORMAT: &str = "changeover.report/1";
+
+/// What was compared: the part of a report that does not come out of the comparison itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    pub change: ChangeName,
+    pub title: String,
+    /// Sha-256 of the change file's text, in hexadecimal.
+    pub file_sha256: String,
+    pub basis: Basis,
+    /// The service's configuration at that moment: which flags and cohorts it was.
+    pub configuration_version: Option<i64>,
+    pub as_of: Instant,
+    /// The periods that were asked for; empty: all.
+    pub periods: Vec<String>,
+}
+
+/// Where the new side came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Basis {
+    /// From the tables of an installed change in this stage.
+    Installed { stage: String },
+    /// Computed from the blocks in a transaction that was rolled back: nothing is installed.
+    WhatIf,
+}
+
+/// What a report's checksum covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportData {
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// No charge in a wrong class, and every control total agrees.
+    pub clean: bool,
+    #[serde(flatten)]
+    pub comparison: Comparison,
+}
+
+/// A comparison report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub format: String,
+    /// The stored report's id; none if it is not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Sha-256 of `data` as compact JSON, in hexadecimal.
+    pub sha256: String,
+    pub data: ReportData,
+    #[serde(default)]
+    pub signatures: Vec<SignOff>,
+}
+
+/// Who vouches for a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOff {
+    pub name: String,
+    pub role: String,
+    pub at: Instant,
+}
+
+/// Why a stored report cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("the report cannot be written as JSON")]
+    Write(#[source] serde_json::Error),
+    #[error("the stored report is not one of the format `{FORMAT}`: run the report again")]
+    Read(#[source] serde_json::Error),
+    #[error(
+        "the stored report's data has the sha-256 {found}, but it was stored with {expected}: it has been altered; do not rely on it"
+    )]
+    Altered { expected: String, found: String },
+    #[error("the report cannot be drawn")]
+    Render(#[from] askama::Error),
+}
+
+impl Report {
+    /// A report of what a comparison found.
+    ///
+    /// # Errors
+    /// None that can be met in practice: the data always has a JSON form.
+    pub fn new(subject: Subject, comparison: Comparison) -> Result<Self, ReportError> {
+        let data = ReportData { subject, clean: comparison.is_clean(), comparison };
+        let sha256 = store::sha256(&data_text(&data)?);
+        Ok(Self { format: FORMAT.to_owned(), id: None, sha256, data, signatures: Vec::new() })
+    }
+
+    /// Reads what [`Report::data_text`] wrote, and holds it against its checksum.
+    ///
+    /// # Errors
+    /// The text is no report, or not the one that was stored.
+    pub fn from_stored(text: &str, sha256: &str, signatures: Vec<SignOff>) -> Result<Self, ReportError> {
+        let found = store::sha256(text);
+        if found != sha256 {
+            return Err(ReportError::Altered { expected: sha256.to_owned(), found });
+        }
+        let data = serde_json::from_str(text).map_err(ReportError::Read)?;
+        Ok(Self { format: FORMAT.to_owned(), id: None, sha256: found, data, signatures })
+    }
+
+    /// The same report under the id that it is stored by.
+    #[must_use]
+    pub fn with_id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
+        self
+    }
+
+    /// The exact text that the checksum covers.
+    ///
+    /// # Errors
+    /// As [`Report::new`].
+    pub fn data_text(&self) -> Result<String, ReportError> {
+        data_text(&self.data)
+    }
+
+    /// The whole document as JSON for people and programs.
+    ///
+    /// # Errors
+    /// As [`Report::new`].
+    pub fn to_json(&self) -> Result<String, ReportError> {
+        serde_json::to_string_pretty(self).map_err(ReportError::Write)
+    }
+}
+
+fn data_text(data: &ReportData) -> Result<String, ReportError> {
+    serde_json::to_string(data).map_err(ReportError::Write)
+}
+
+impl ReportData {
+    /// The control totals that do not agree.
+    #[must_use]
+    pub fn differing_totals(&self) -> Vec<&ControlTotal> {
+        self.comparison.totals.iter().filter(|total| !total.is_exact()).collect()
+    }
+
+    /// Charges in a class, whatever their currency.
+    #[must_use]
+    pub fn count_of(&self, class: ChargeClass) -> u64 {
+        self.comparison.classes.iter().filter(|total| total.class == class).map(|total| total.charges).sum()
+    }
+}

@@ -32,6 +32,11 @@ impl Output {
         write_line(&mut std::io::stdout().lock(), &rendered);
     }
 
+    /// A document in a form of its own, such as a page: on stdout as it is.
+    pub fn document(&self, text: &str) {
+        write_line(&mut std::io::stdout().lock(), text);
+    }
+
     /// A remark for a person, on stderr; nothing with `--json`.
     pub fn note(&self, text: &str) {
         if !self.json {

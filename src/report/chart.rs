@@ -11,6 +11,25 @@ pub struct Bar {
     pub value_label: String,
     /// Only its proportion to the others' matters.
     pub value: f64,
+    pub tone: Tone,
+}
+
+/// What a bar's colour says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    Less,
+    Same,
+    More,
+}
+
+impl Tone {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Less => "less",
+            Self::Same => "same",
+            Self::More => "more",
+        }
+    }
 }
 
 const WIDTH: f64 = 760.0;
@@ -66,7 +85,7 @@ fn draw(svg: &mut String, bar: &Bar, place: Place) {
         full = escaped(&bar.label),
         label = escaped(&shortened(&bar.label)),
         value = escaped(&bar.value_label),
-        class = if is_less { "less" } else { "more" },
+        class = bar.tone.class(),
         y = top + (ROW_HEIGHT - BAR_HEIGHT) / 2.0,
         width = length.max(1.0),
     );
@@ -95,15 +114,20 @@ mod tests {
 
     #[test]
     fn a_label_cannot_leave_its_element() {
-        let svg = bars("who \"pays\"", &[Bar { label: "<script>&".into(), value_label: "1".into(), value: 1.0 }]);
+        let svg = bars(
+            "who \"pays\"",
+            &[Bar { label: "<script>&".into(), value_label: "1".into(), value: 1.0, tone: Tone::More }],
+        );
         assert!(svg.contains("&lt;script&gt;&amp;") && !svg.contains("<script>") && svg.contains("&quot;pays&quot;"));
     }
 
     #[test]
     fn bars_of_nothing_and_of_zero_are_finite() {
         for values in [vec![], vec![0.0], vec![0.0, -0.0], vec![-1.0], vec![1e300, -1e300]] {
-            let list: Vec<Bar> =
-                values.into_iter().map(|value| Bar { label: "a".into(), value_label: "b".into(), value }).collect();
+            let list: Vec<Bar> = values
+                .into_iter()
+                .map(|value| Bar { label: "a".into(), value_label: "b".into(), value, tone: Tone::Same })
+                .collect();
             let svg = bars("t", &list);
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }

@@ -3,11 +3,11 @@
 
 use askama::Template;
 
-use super::chart::{self, Bar};
+use super::chart::{self, Bar, Tone};
 use super::document::{Report, ReportError};
 use super::words;
 use crate::allocation::{
-    ChargeClass, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Minor, Part, PayersTotal, SideTotal,
+    ChargeClass, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Minor, Part, PayersTotal, SideTotal, Trend,
 };
 
 /// Payers of an exception that its row names; the rest is in the JSON and CSV forms.
@@ -95,7 +95,6 @@ struct MoverRow {
     old: String,
     new: String,
     change: String,
-    is_less: bool,
     charges: String,
 }
 
@@ -227,7 +226,7 @@ fn total_row(comparison: &Comparison, total: &ControlTotal) -> TotalRow {
     TotalRow {
         period: words::printable(&total.period),
         currency: words::printable(&total.currency),
-        charges: words::grouped(total.charges),
+        charges: words::counted(total.charges, "charge", "charges"),
         amount: words::amount(comparison, &total.currency, total.amount),
         sides,
         is_exact: total.is_exact(),
@@ -270,7 +269,6 @@ fn currency_section(comparison: &Comparison, total: &PayersTotal) -> CurrencySec
             old: amount(mover.old),
             new: amount(mover.new),
             change: words::change(comparison, &total.currency, mover.change()),
-            is_less: mover.change().is_negative(),
             charges: words::grouped(mover.charges),
         })
         .collect();
@@ -301,6 +299,7 @@ fn movers_chart(comparison: &Comparison, currency: &str) -> String {
                 label: words::payer(mover.payer.as_deref()),
                 value_label: words::change(comparison, currency, mover.change()),
                 value: if mover.change().is_negative() { -length } else { length },
+                tone: if mover.change().is_negative() { Tone::Less } else { Tone::More },
             }
         })
         .collect();
@@ -317,6 +316,11 @@ fn histogram_chart(comparison: &Comparison, currency: &str) -> String {
             value_label: words::grouped(bucket.payers),
             // Payers are counted to the right of the axis whatever happens to them.
             value: Minor::new(i128::from(bucket.payers)).length(),
+            tone: match bucket.trend {
+                Trend::Less => Tone::Less,
+                Trend::Same => Tone::Same,
+                Trend::More => Tone::More,
+            },
         })
         .collect();
     if bars.is_empty() { String::new() } else { chart::bars("How many payers' totals change by how much", &bars) }

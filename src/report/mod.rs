@@ -4,10 +4,12 @@ mod chart;
 mod csv;
 mod document;
 mod html;
+mod run;
 mod text;
 mod words;
 
 pub use csv::{CsvFile, render as to_csv};
 pub use document::{Basis, FORMAT, Report, ReportData, ReportError, SignOff, Subject};
 pub use html::render as to_html;
+pub use run::{RunError, RunOptions, find, run, sign, what_if};
 pub use text::render as to_text;

@@ -2,6 +2,7 @@
 //! transaction: on what is installed, on a replica, or on what a rolled-back transaction would make.
 
 use super::compare_rows;
+use super::error::TranslationError;
 use crate::allocation::Comparison;
 use crate::change::Allocation;
 use crate::database::{DatabaseConnection, DatabaseError, Value};
@@ -17,6 +18,8 @@ pub struct CompareRequest<'a> {
     pub periods: &'a [String],
     /// Periods before this one are closed: their charges keep the payers that they had. `None` or empty: none is.
     pub closed_before: Option<&'a str>,
+    /// False leaves the view of effective allocation aside even if there is one: it is another change's, or not yet this one's.
+    pub use_effective_view: bool,
     /// How many exceptions to tell line by line; all are counted.
     pub exceptions_max: usize,
     /// How many payers to tell for each currency.
@@ -36,6 +39,8 @@ pub enum CompareError {
     Faults { faults: Vec<Fault>, total: u64 },
     #[error("the comparison returned `{found}` where {wanted} was due: please report this as a defect")]
     Unreadable { found: String, wanted: &'static str },
+    #[error(transparent)]
+    Translation(#[from] TranslationError),
     #[error("the comparison fails")]
     Database(#[from] DatabaseError),
 }
@@ -76,7 +81,7 @@ fn faults_sentence(faults: &[Fault], total: u64) -> String {
 /// in two groups), and whatever the database refuses, such as a sum beyond 64 bits on SQLite.
 pub fn compare(connection: &mut DatabaseConnection, request: &CompareRequest<'_>) -> Result<Comparison, CompareError> {
     let new_has_currency = check_columns(connection, request.allocation)?;
-    let effective = find_effective_view(connection)?;
+    let effective = if request.use_effective_view { find_effective_view(connection)? } else { None };
     let sql = compare_sql::compare(&CompareQuery {
         dialect: connection.dialect(),
         allocation: request.allocation,

@@ -14,6 +14,7 @@ mod repair;
 mod resolve;
 mod stage;
 mod verify;
+mod what_if;
 
 pub use backfill::{BackfillOptions, backfill, fill_in_transaction};
 pub use catalogue::{find_table, list_table_names, read_catalogue};
@@ -26,3 +27,4 @@ pub use repair::{refresh_keys, repair};
 pub use resolve::resolve;
 pub use stage::{Gate, Move, SignedReport, check_step, gates, move_stage};
 pub use verify::{BlockDrift, DriftClass, DriftRow, VerifyOptions, verify, verify_block};
+pub use what_if::what_if;

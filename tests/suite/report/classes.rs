@@ -227,6 +227,7 @@ fn a_flood_of_one_class_does_not_hide_another_and_all_are_counted() {
             allocation: &ledger.allocation,
             periods: &[],
             closed_before: None,
+            use_effective_view: true,
             exceptions_max: 5,
             movers_max: 1,
         };
@@ -253,6 +254,7 @@ fn a_closed_period_keeps_the_payers_it_had() {
             allocation: &ledger.allocation,
             periods: &[],
             closed_before: Some("2026-11"),
+            use_effective_view: true,
             exceptions_max: 5,
             movers_max: 1,
         };

@@ -83,6 +83,7 @@ impl Ledger {
             allocation: &self.allocation,
             periods: &periods,
             closed_before: None,
+            use_effective_view: true,
             exceptions_max: 1000,
             movers_max: 10,
         };

@@ -12,6 +12,7 @@ mod report;
 mod routing;
 mod serve;
 mod settings;
+
 mod token;
 mod translation;
 
@@ -19,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 pub use installed::installed;
 pub use output::{Output, table};
-pub use settings::Settings;
+pub use settings::{Settings, Why};
 
 /// Phase in the change that "can't be phased in": feature flags, dual-write translation and comparison reports.
 #[derive(Debug, Parser)]

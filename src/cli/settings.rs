@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::database::{Database, DatabaseError, DatabaseUrl};
-use crate::store::Store;
+use crate::store::{Origin, Store, StoreError};
 
 /// Where the databases are and how to print.
 #[derive(Debug, Clone, Args)]
@@ -32,10 +32,24 @@ pub struct Settings {
     pub actor: String,
 }
 
+/// Why a write is made.
+#[derive(Debug, Clone, Args)]
+pub struct Why {
+    /// Why, for the history and the audit log
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
+}
+
 impl Settings {
-    /// The service's own database, its schema brought up to date.
-    pub fn open_store(&self) -> anyhow::Result<Store> {
-        Ok(Store::open(Database::open(self.database_url.clone())?)?)
+    /// The service's store, its tables brought up to date.
+    pub fn open_store(&self) -> Result<Store, StoreError> {
+        Store::open(Database::open(self.database_url.clone())?)
+    }
+
+    /// Who does this, and why, for the history and the audit log.
+    #[must_use]
+    pub fn origin<'a>(&'a self, why: &'a Why) -> Origin<'a> {
+        Origin { actor: &self.actor, reason: &why.reason }
     }
 
     /// The application's database; an SQLite file that does not exist is an error rather than a new empty file.

@@ -72,28 +72,36 @@ pub async fn list(
             Ok(state.store().read(|conn| audit::list(conn, subject, &request))?)
         })
         .await?;
-    Ok(Json(List::of(page, answer)))
+    Ok(Json(List::from(page)))
 }
 
 /// Recomputes every hash of the log.
 #[utoipa::path(get, path = "/api/v1/audit/verification", tag = "audit", responses((status = 200, body = AuditVerdict)))]
 pub async fn verification(_: Caller<Viewer>, state: Data<AppState>) -> Result<Json<AuditVerdict>, Problem> {
     let verdict = state.blocking(|state| Ok(state.store().read(audit::verify)?)).await?;
-    Ok(Json(match verdict {
-        Verdict::Whole { rows } => AuditVerdict { whole: true, rows: Some(rows), broken_at: None },
-        Verdict::Broken { id } => AuditVerdict { whole: false, rows: None, broken_at: Some(id) },
-    }))
+    Ok(Json(verdict.into()))
 }
 
-fn answer(row: AuditRow) -> AuditAnswer {
-    AuditAnswer {
-        at: row.at(),
-        id: row.id,
-        actor: row.actor,
-        action: row.action,
-        subject: row.subject,
-        reason: row.reason,
-        detail: serde_json::from_str(&row.detail).unwrap_or(Value::Null),
-        hash: row.hash,
+impl From<AuditRow> for AuditAnswer {
+    fn from(row: AuditRow) -> Self {
+        Self {
+            at: row.at(),
+            id: row.id,
+            actor: row.actor,
+            action: row.action,
+            subject: row.subject,
+            reason: row.reason,
+            detail: serde_json::from_str(&row.detail).unwrap_or(Value::Null),
+            hash: row.hash,
+        }
+    }
+}
+
+impl From<Verdict> for AuditVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Whole { rows } => Self { whole: true, rows: Some(rows), broken_at: None },
+            Verdict::Broken { id } => Self { whole: false, rows: None, broken_at: Some(id) },
+        }
     }
 }

@@ -74,7 +74,7 @@ pub async fn list(
 ) -> Result<Json<List<CohortAnswer>>, Problem> {
     let request = page.into_inner().request();
     let page = state.blocking(move |state| Ok(state.store().read(|conn| cohorts::list(conn, &request))?)).await?;
-    Ok(Json(List::of(page, answer)))
+    Ok(Json(List::from(page)))
 }
 
 /// One cohort.
@@ -82,7 +82,7 @@ pub async fn list(
     responses((status = 200, body = CohortAnswer), (status = 404, body = ProblemDocument)))]
 pub async fn get(_: Caller<Viewer>, state: Data<AppState>, name: Path<CohortName>) -> Result<HttpResponse, Problem> {
     let cohort = state.blocking(move |state| Ok(state.store().read(|conn| cohorts::get(conn, &name))?)).await?;
-    Ok(versioned(cohort.generation, &answer(cohort)))
+    Ok(versioned(cohort.generation, &CohortAnswer::from(cohort)))
 }
 
 /// Creates a cohort without ids.
@@ -101,7 +101,7 @@ pub async fn create(
             Ok(state.store().write(|conn| cohorts::create(conn, &new.name, description, origin))?)
         })
         .await?;
-    Ok(created(cohort.generation, format!("/api/v1/cohorts/{}", cohort.name), &answer(cohort)))
+    Ok(created(cohort.generation, format!("/api/v1/cohorts/{}", cohort.name), &CohortAnswer::from(cohort)))
 }
 
 /// Changes a cohort's description.
@@ -123,7 +123,7 @@ pub async fn replace(
             Ok(state.store().write(|conn| cohorts::describe(conn, &name, description, seen.0, origin))?)
         })
         .await?;
-    Ok(versioned(cohort.generation, &answer(cohort)))
+    Ok(versioned(cohort.generation, &CohortAnswer::from(cohort)))
 }
 
 /// Removes a cohort. One that a flag's rule names is not removed.
@@ -163,7 +163,7 @@ pub async fn ids(
             })?)
         })
         .await?;
-    Ok(Json(List::of(page, |id| id)))
+    Ok(Json(List::from(page)))
 }
 
 /// Replaces all ids of a cohort, atomically. Body: one id a line (`text/plain`), CSV (first column) or NDJSON.
@@ -298,13 +298,15 @@ fn unreadable(error: &actix_web::Error) -> Problem {
     }
 }
 
-fn answer(cohort: StoredCohort) -> CohortAnswer {
-    CohortAnswer {
-        updated_at: cohort.updated_at(),
-        name: cohort.name,
-        description: cohort.description,
-        generation: cohort.generation,
-        ids: cohort.id_count,
-        updated_by: cohort.updated_by,
+impl From<StoredCohort> for CohortAnswer {
+    fn from(cohort: StoredCohort) -> Self {
+        Self {
+            updated_at: cohort.updated_at(),
+            name: cohort.name,
+            description: cohort.description,
+            generation: cohort.generation,
+            ids: cohort.id_count,
+            updated_by: cohort.updated_by,
+        }
     }
 }

@@ -64,7 +64,7 @@ pub async fn list(
 ) -> Result<Json<List<FlagAnswer>>, Problem> {
     let request = page.into_inner().request();
     let page = state.blocking(move |state| Ok(state.store().read(|conn| flags::list(conn, &request))?)).await?;
-    Ok(Json(List::of(page, answer)))
+    Ok(Json(List::from(page)))
 }
 
 /// One flag.
@@ -72,7 +72,7 @@ pub async fn list(
     responses((status = 200, body = FlagAnswer), (status = 404, body = ProblemDocument)))]
 pub async fn get(_: Caller<Viewer>, state: Data<AppState>, key: Path<FlagKey>) -> Result<HttpResponse, Problem> {
     let flag = state.blocking(move |state| Ok(state.store().read(|conn| flags::get(conn, &key))?)).await?;
-    Ok(versioned(flag.version, &answer(flag)))
+    Ok(versioned(flag.version, &FlagAnswer::from(flag)))
 }
 
 /// Creates a flag.
@@ -92,7 +92,7 @@ pub async fn create(
             Ok(state.store().write(|conn| flags::create(conn, flag.key(), &data, origin))?)
         })
         .await?;
-    Ok(created(stored.version, format!("/api/v1/flags/{}", stored.key), &answer(stored)))
+    Ok(created(stored.version, format!("/api/v1/flags/{}", stored.key), &FlagAnswer::from(stored)))
 }
 
 /// Replaces a flag. With `If-Match`, only the version that was seen.
@@ -119,7 +119,7 @@ pub async fn replace(
             Ok(state.store().write(|conn| flags::replace(conn, &key, &data, seen.0, origin))?)
         })
         .await?;
-    Ok(versioned(stored.version, &answer(stored)))
+    Ok(versioned(stored.version, &FlagAnswer::from(stored)))
 }
 
 /// Removes a flag; its history stays.
@@ -156,7 +156,7 @@ pub async fn set_enabled(
             Ok(state.store().write(|conn| flags::set_enabled(conn, &key, switch.enabled, origin))?)
         })
         .await?;
-    Ok(versioned(stored.version, &answer(stored)))
+    Ok(versioned(stored.version, &FlagAnswer::from(stored)))
 }
 
 /// Every version of a flag, the newest first; those of a removed flag too.
@@ -178,25 +178,29 @@ pub async fn history(
             Ok(page)
         })
         .await?;
-    Ok(Json(List::of(page, version_answer)))
+    Ok(Json(List::from(page)))
 }
 
-fn answer(stored: StoredFlag) -> FlagAnswer {
-    FlagAnswer {
-        flag: value(&stored.data),
-        version: stored.version,
-        updated_at: stored.updated_at(),
-        updated_by: stored.updated_by,
+impl From<StoredFlag> for FlagAnswer {
+    fn from(stored: StoredFlag) -> Self {
+        Self {
+            flag: value(&stored.data),
+            version: stored.version,
+            updated_at: stored.updated_at(),
+            updated_by: stored.updated_by,
+        }
     }
 }
 
-fn version_answer(version: FlagVersion) -> FlagVersionAnswer {
-    FlagVersionAnswer {
-        version: version.version,
-        flag: version.data.as_deref().map(value),
-        at: Instant::from_micros(version.at),
-        actor: version.actor,
-        reason: version.reason,
+impl From<FlagVersion> for FlagVersionAnswer {
+    fn from(version: FlagVersion) -> Self {
+        Self {
+            version: version.version,
+            flag: version.data.as_deref().map(value),
+            at: Instant::from_micros(version.at),
+            actor: version.actor,
+            reason: version.reason,
+        }
     }
 }
 

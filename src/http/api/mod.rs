@@ -22,9 +22,9 @@ pub struct List<T> {
     pub next: Option<String>,
 }
 
-impl<T> List<T> {
-    fn of<S>(page: Page<S>, shape: impl Fn(S) -> T) -> Self {
-        Self { items: page.items.into_iter().map(shape).collect(), next: page.next }
+impl<S, T: From<S>> From<Page<S>> for List<T> {
+    fn from(page: Page<S>) -> Self {
+        Self { items: page.items.into_iter().map(T::from).collect(), next: page.next }
     }
 }
 

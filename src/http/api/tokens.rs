@@ -65,7 +65,7 @@ pub async fn list(
 ) -> Result<Json<List<TokenAnswer>>, Problem> {
     let request = page.into_inner().request();
     let page = state.blocking(move |state| Ok(state.store().read(|conn| tokens::list(conn, &request))?)).await?;
-    Ok(Json(List::of(page, answer)))
+    Ok(Json(List::from(page)))
 }
 
 /// Makes a token. Its text is in this answer and nowhere else.
@@ -83,15 +83,15 @@ pub async fn create(
     if new.expires_at.is_some_and(|expires_at| expires_at <= state.now()) {
         return Err(Problem::new(Code::InvalidValue, "`expires_at` is in the past."));
     }
-    let IssuedToken { token, text } = state
+    let issued = state
         .writing(move |state| {
             let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
             let NewToken { name, role, expires_at } = &*new;
             Ok(state.store().write(|conn| tokens::create(conn, name.as_str(), *role, *expires_at, origin))?)
         })
         .await?;
-    let location = format!("/api/v1/tokens/{}", token.id);
-    let body = IssuedTokenAnswer { secret: text, token: answer(token) };
+    let location = format!("/api/v1/tokens/{}", issued.token.id);
+    let body = IssuedTokenAnswer::from(issued);
     Ok(HttpResponse::Created()
         .insert_header(("Location", location))
         .insert_header(("Cache-Control", "no-store"))
@@ -103,7 +103,7 @@ pub async fn create(
     responses((status = 200, body = TokenAnswer), (status = 404, body = ProblemDocument)))]
 pub async fn get(_: Caller<Viewer>, state: Data<AppState>, id: Path<ShortText>) -> Result<Json<TokenAnswer>, Problem> {
     let token = state.blocking(move |state| Ok(state.store().read(|conn| tokens::get(conn, id.as_str()))?)).await?;
-    Ok(Json(answer(token)))
+    Ok(Json(token.into()))
 }
 
 /// Revokes a token, for good.
@@ -124,14 +124,22 @@ pub async fn revoke(
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn answer(token: Token) -> TokenAnswer {
-    TokenAnswer {
-        id: token.id,
-        name: token.name,
-        role: token.role,
-        created_at: token.created_at,
-        created_by: token.created_by,
-        expires_at: token.expires_at,
-        revoked_at: token.revoked_at,
+impl From<IssuedToken> for IssuedTokenAnswer {
+    fn from(IssuedToken { token, text }: IssuedToken) -> Self {
+        Self { secret: text, token: token.into() }
+    }
+}
+
+impl From<Token> for TokenAnswer {
+    fn from(token: Token) -> Self {
+        Self {
+            id: token.id,
+            name: token.name,
+            role: token.role,
+            created_at: token.created_at,
+            created_by: token.created_by,
+            expires_at: token.expires_at,
+            revoked_at: token.revoked_at,
+        }
     }
 }

@@ -130,7 +130,7 @@ fn history(store: &Store, output: &Output, key: &FlagKey) -> anyhow::Result<()> 
         bail!("there is and was no flag `{key}`");
     }
     let rows = page.items.iter().map(|version| {
-        [
+        vec![
             version.version.to_string(),
             Instant::from_micros(version.at).to_string(),
             version.actor.clone(),

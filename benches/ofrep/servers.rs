@@ -25,8 +25,8 @@ impl Server {
         let mut command = command(env!("CARGO_BIN_EXE_changeover"), pinned);
         command.args(["serve", "--listen", "127.0.0.1:0"]);
         command.env("CHANGEOVER_DATABASE_URL", format!("sqlite:{}", directory.path().join("service.db").display()));
-        let (process, found) = start(command, &["http://127.0.0.1:", "changeover_"]);
-        let (address, token) = (found[0].clone(), format!("changeover_{}", found[1]));
+        let (process, found) = start(command, &["http://127.0.0.1:", "shown only this once: "]);
+        let (address, token) = (found[0].clone(), found[1].clone());
         let send = |method, path: &str, kind: &str, body: &str| {
             let request =
                 ureq::http::Request::builder().method(method).uri(format!("http://127.0.0.1:{address}{path}"));

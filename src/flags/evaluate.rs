@@ -44,15 +44,17 @@ pub enum Why {
     Rule(usize),
     /// This rule matched, and the variant owns the bucket of the context's value.
     Split { rule: usize, bucket: u32 },
-    /// The side that is recorded for the group of a change's flag.
+    /// A change's flag: the side that is recorded for the user's group.
     Assigned,
+    /// A change's flag: nobody is on the new side before the stage `live`.
+    BeforeLive,
 }
 
 impl Why {
     #[must_use]
     pub fn reason(self) -> Reason {
         match self {
-            Self::Disabled => Reason::Disabled,
+            Self::Disabled | Self::BeforeLive => Reason::Disabled,
             Self::Static => Reason::Static,
             Self::Default => Reason::Default,
             Self::Rule(_) | Self::Assigned => Reason::TargetingMatch,
@@ -65,7 +67,7 @@ impl Why {
     pub fn rule(self) -> Option<usize> {
         match self {
             Self::Rule(rule) | Self::Split { rule, .. } => Some(rule),
-            Self::Disabled | Self::Static | Self::Default | Self::Assigned => None,
+            Self::Disabled | Self::Static | Self::Default | Self::Assigned | Self::BeforeLive => None,
         }
     }
 }
@@ -104,8 +106,8 @@ impl fmt::Display for Reason {
 pub enum Failure {
     #[error("there is no flag `{key}`")]
     FlagNotFound { key: String },
-    #[error("rules[{rule}] of `{flag}` asks who the subject is: send `context.targetingKey`")]
-    TargetingKeyMissing { flag: String, rule: usize },
+    #[error("`{flag}` asks who the subject is: send `context.targetingKey`")]
+    TargetingKeyMissing { flag: String },
     #[error("the body is not a JSON object such as {{\"context\": {{\"targetingKey\": \"42\"}}}}: {0}")]
     ParseError(String),
     #[error(transparent)]
@@ -198,7 +200,7 @@ impl SnapshotFlag {
                 }
                 RuleOutcome::NeedsTargetingKey => {
                     let flag = self.flag().key().to_string();
-                    return Evaluation::Failed(Failure::TargetingKeyMissing { flag, rule });
+                    return Evaluation::Failed(Failure::TargetingKeyMissing { flag });
                 }
             }
         }

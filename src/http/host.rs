@@ -9,7 +9,7 @@ use super::ofrep::{Denied, Host};
 use super::state::AppState;
 use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag, Why};
 use crate::primitives::{ChangeName, Period};
-use crate::routing::{Because, Question, RoutingError};
+use crate::routing::{Because, Question, RoutingError, Side};
 
 impl Host for AppState {
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -36,21 +36,19 @@ impl Host for AppState {
     ) -> Evaluation<'s> {
         let key = flag.flag().key();
         let Some(user) = context.targeting_key() else {
-            return Evaluation::Failed(Failure::TargetingKeyMissing { flag: key.to_string(), rule: 0 });
+            return Evaluation::Failed(Failure::TargetingKeyMissing { flag: key.to_string() });
         };
         let at = self.now();
         let question = Question { change, user, period: Period::containing(at), actor: "ofrep", at };
-        let answer = match self.router().side_of_user(snapshot, &question) {
-            Ok(answer) => answer,
+        let (side, why) = match self.router().side_of_user(snapshot, &question) {
+            Ok(answer) => (answer.side, why(answer.because)),
+            // A change that is not installed is before `live`, where everybody is on the old side.
+            Err(RoutingError::NotInstalled(_)) => (Side::Old, Why::BeforeLive),
             Err(error) => return Evaluation::Failed(failure(&error)),
         };
-        let why = match answer.because {
-            Because::Recorded | Because::FirstQuestion => Why::Assigned,
-            Because::StageBeforeLive { .. } | Because::UnknownUser | Because::PeriodClosed => Why::Default,
-        };
-        match flag.flag().find_variant(answer.side.as_str()) {
+        match flag.flag().find_variant(side.as_str()) {
             Some(variant) => Evaluation::Served(Served { flag, variant, why }),
-            None => Evaluation::Failed(Failure::General(format!("`{key}` has no variant `{}`", answer.side.as_str()))),
+            None => Evaluation::Failed(Failure::General(format!("`{key}` has no variant `{side}`"))),
         }
     }
 
@@ -60,6 +58,14 @@ impl Host for AppState {
             Evaluation::Failed(_) => "(failed)",
         };
         self.metrics().evaluated(flag.flag().key().as_str(), variant);
+    }
+}
+
+fn why(because: Because) -> Why {
+    match because {
+        Because::Recorded | Because::FirstQuestion => Why::Assigned,
+        Because::StageBeforeLive { .. } => Why::BeforeLive,
+        Because::UnknownUser | Because::PeriodClosed => Why::Default,
     }
 }
 

@@ -12,6 +12,11 @@ CREATE TABLE videos (
 );
 CREATE INDEX videos_user_id ON videos (user_id);
 
+CREATE TABLE periods (
+    period TEXT PRIMARY KEY NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0
+);
+
 CREATE TABLE charges (
     id           INTEGER PRIMARY KEY,
     user_id      INTEGER NOT NULL REFERENCES users (id),

@@ -47,9 +47,16 @@ impl Example {
     #[must_use]
     pub fn tables(self) -> &'static [&'static str] {
         match self {
-            Self::VideoHosting => {
-                &["users", "videos", "charges", "accounts", "memberships", "video_accounts", "charge_allocations"]
-            }
+            Self::VideoHosting => &[
+                "users",
+                "videos",
+                "periods",
+                "charges",
+                "accounts",
+                "memberships",
+                "video_accounts",
+                "charge_allocations",
+            ],
             Self::CloudCosts => &["billing_accounts", "sub_accounts", "charges", "cost_shares", "charge_allocations"],
         }
     }

@@ -3,9 +3,12 @@
 pub mod cloud_costs;
 mod example;
 mod insert;
+mod narration;
 mod old_code;
 mod place;
+mod ramp;
 mod random;
+mod story;
 pub mod video_hosting;
 mod writer;
 
@@ -25,6 +28,11 @@ use crate::primitives::{Instant, Period};
 pub struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
+    #[command(flatten)]
+    data: DataArguments,
+    /// End after the report; the exit code is 0 only if drift is 0 and the report is clean
+    #[arg(long)]
+    no_serve: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -57,14 +65,22 @@ pub fn run(settings: &Settings, output: &Output, arguments: Arguments) -> anyhow
     match arguments.action {
         Some(Action::Load(data)) => load(&settings.database_url, output, &data),
         Some(Action::OldCode(arguments)) => old_code::run(&settings.database_url.secret(), &arguments),
-        None => anyhow::bail!("not there yet"),
+        None => tell(settings, output, &arguments),
     }
+}
+
+fn tell(settings: &Settings, output: &Output, arguments: &Arguments) -> anyhow::Result<u8> {
+    let url = place::choose(settings)?;
+    let (shown, comparison) = story::tell(&url, &arguments.data, output)?;
+    output.note("");
+    output.result(&shown, &shown.text(&comparison));
+    Ok(u8::from(!shown.held))
 }
 
 fn load(url: &DatabaseUrl, output: &Output, data: &DataArguments) -> anyhow::Result<u8> {
     let mut connection = DatabaseConnection::open(url)?;
     let loaded = load_example(&mut connection, data)?;
-    output.result(&loaded, &format!("loaded {} into {url}: {loaded}", data.example.name()));
+    output.result(&loaded, &format!("{} is loaded into {url}: {}", data.example.name(), described(&loaded)));
     Ok(0)
 }
 
@@ -80,4 +96,13 @@ fn load_example(connection: &mut DatabaseConnection, data: &DataArguments) -> an
             serde_json::to_value(cloud_costs::load(connection, path)?)?
         }
     })
+}
+
+/// `{"users": 12, "charges": 3000}` → `12 users, 3,000 charges`.
+fn described(loaded: &serde_json::Value) -> String {
+    let counts = loaded.as_object().into_iter().flatten();
+    let counts: Vec<String> = counts
+        .map(|(what, count)| format!("{} {}", narration::counted(count.as_u64().unwrap_or(0)), what.replace('_', " ")))
+        .collect();
+    counts.join(", ")
 }

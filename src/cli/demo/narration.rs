@@ -62,7 +62,7 @@ pub struct Shown {
     pub drift: Drift,
     pub totals: Vec<Total>,
     pub groups: Groups,
-    pub report: Report,
+    pub report: ReportShown,
     pub seconds: f64,
 }
 
@@ -117,7 +117,7 @@ pub struct Groups {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct ReportShown {
     pub id: String,
     pub clean: bool,
     pub exceptions: u64,

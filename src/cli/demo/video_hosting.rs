@@ -185,6 +185,11 @@ fn load_charges(
     random: &mut Random,
 ) -> Result<u64, DatabaseError> {
     let periods: Vec<String> = plan.periods().iter().map(ToString::to_string).collect();
+    let mut months = Insert::into("periods", "period");
+    for period in &periods {
+        months.push(connection, &[Field::Text(period)])?;
+    }
+    months.finish(connection)?;
     let mut insert = Insert::into("charges", "id, user_id, video_id, period, currency, amount_minor, reverses_id");
     let mut refundable: Vec<(u64, Charge)> = Vec::new();
     for id in 1..=plan.charges {

@@ -80,7 +80,7 @@ impl Writer {
     }
 
     /// Lets it finish its transaction and end; returns what it has written in all.
-    pub fn stop(mut self) -> anyhow::Result<Written> {
+    pub fn stop(&mut self) -> anyhow::Result<Written> {
         self.input = None;
         let status = self.child.wait().context("the old application cannot be waited for")?;
         if let Some(reader) = self.reader.take() {

@@ -8,6 +8,7 @@ mod old_code;
 mod place;
 mod ramp;
 mod random;
+mod serving;
 mod story;
 pub mod video_hosting;
 mod writer;
@@ -74,7 +75,11 @@ fn tell(settings: &Settings, output: &Output, arguments: &Arguments) -> anyhow::
     let (shown, comparison) = story::tell(&url, &arguments.data, output)?;
     output.note("");
     output.result(&shown, &shown.text(&comparison));
-    Ok(u8::from(!shown.held))
+    if arguments.no_serve {
+        return Ok(u8::from(!shown.held));
+    }
+    let code = serving::run(settings, output, &url, &arguments.data)?;
+    Ok(code.max(u8::from(!shown.held)))
 }
 
 fn load(url: &DatabaseUrl, output: &Output, data: &DataArguments) -> anyhow::Result<u8> {

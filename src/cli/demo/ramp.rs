@@ -11,21 +11,16 @@ use crate::change::Stage;
 use crate::database::DatabaseConnection;
 use crate::flags::Flag;
 use crate::primitives::CohortName;
-use crate::report::{Basis, Report, Subject, to_html};
+use crate::report::{self, Report, RunOptions};
 use crate::routing::{self, Assigning, Move, RoutedChange, Side};
 use crate::sql::model::ChangeModel;
-use crate::store::{self, Memory, Origin, cohorts, flags, reports};
-use crate::translation::compare::{CompareRequest, compare};
-use crate::translation::{SignedReport, own};
+use crate::store::{Memory, Origin, cohorts, flags};
 
 const COHORT: &str = "early-adopters";
 /// Of 100,000 buckets.
 const SHARE_NEW: u32 = 10_000;
 /// Groups that are moved back to the old side by hand.
 const MOVED_BACK: usize = 3;
-/// The old application is given time to write so much while the change is live, and so much in all.
-const ROWS_WHILE_LIVE: u64 = 500;
-const ROWS_IN_ALL: u64 = 2_000;
 
 impl Story<'_> {
     /// A cohort, and the flag: the cohort's groups and 10 % of all groups.
@@ -67,14 +62,13 @@ impl Story<'_> {
     }
 
     /// The report that opens the way to `live`: clean, and signed.
-    pub(super) fn go_live(&mut self, model: &ChangeModel) -> anyhow::Result<()> {
+    pub(super) fn go_live(&mut self) -> anyhow::Result<()> {
         let report = self.report("before going live")?;
         ensure!(report.data.clean, "the report before going live has unexplained differences");
         let id = report.id.unwrap_or_default();
-        self.store.write(|connection| reports::sign(connection, &id, "Fiona Finance", "finance", now()))?;
+        report::sign(&self.store, &id, "Fiona Finance", "finance", now())?;
         self.narrator.step("sign", "Fiona Finance signs the report");
-        self.signed = SignedReport { latest: Some((id, report.data.subject.as_of, true)), routing_changed_at: None };
-        self.move_to(model, Stage::Live)?;
+        self.move_to(Stage::Live)?;
         self.narrator
             .step("live", "groups may be billed by the new model; what is written there flows back to the old one");
         Ok(())
@@ -121,7 +115,8 @@ impl Story<'_> {
         moved_back: u64,
         live_from: Written,
     ) -> anyhow::Result<(Shown, Comparison)> {
-        self.writer.wait_for((live_from.rows + ROWS_WHILE_LIVE).max(ROWS_IN_ALL), PATIENCE)?;
+        let (rows, rows_while_live) = rows_wanted(self.data.example);
+        self.writer.wait_for((live_from.rows + rows_while_live).max(rows), PATIENCE)?;
         self.narrator.step("old code", &format!("has written {} rows by now", counted(self.writer.written().rows)));
         self.verify(model, "while old code writes")?;
         let written = self.writer.stop()?;
@@ -129,7 +124,7 @@ impl Story<'_> {
         self.verify(model, "after its last write")?;
         let report = self.report("after all of it")?;
         let file = place::report_file(self.url)?;
-        let html = to_html(&report).context("the report cannot be drawn")?;
+        let html = report::to_html(&report).context("the report cannot be drawn")?;
         std::fs::write(&file, html).with_context(|| format!("{} cannot be written", file.display()))?;
 
         let comparison = report.data.comparison;
@@ -168,43 +163,28 @@ impl Story<'_> {
     /// Compares both allocations of all charges, and stores the report.
     fn report(&mut self, when: &str) -> anyhow::Result<Report> {
         let connection = &mut *self.database.connection()?;
-        let change = own::get_change(connection, &self.file.name)?;
-        let allocation = self.file.allocation.as_ref().context("the change file has no [allocation]")?;
-        let as_of = now();
-        let request = CompareRequest {
-            allocation,
+        let options = RunOptions {
             periods: &[],
-            closed_before: Some(&change.open_period),
-            exceptions_max: 1_000,
-            movers_max: 20,
+            as_of: now(),
+            actor: ACTOR,
+            exceptions_max: RunOptions::EXCEPTIONS_MAX,
+            movers_max: RunOptions::MOVERS_MAX,
         };
-        let comparison = compare(connection, &request)?;
-        let subject = Subject {
-            change: change.name.clone(),
-            title: change.title,
-            file_sha256: store::sha256(&self.file.text),
-            basis: Basis::Installed { stage: change.stage.to_string() },
-            configuration_version: None,
-            as_of,
-            periods: Vec::new(),
-        };
-        let report = Report::new(subject, comparison)?;
-        let new = reports::NewReport {
-            change: change.name,
-            periods: Vec::new(),
-            as_of,
-            clean: report.data.clean,
-            exceptions: i64::try_from(report.data.comparison.exceptions_total).unwrap_or(i64::MAX),
-            data: report.data_text()?,
-            sha256: report.sha256.clone(),
-        };
-        let id = self.store.write(|connection| reports::insert(connection, &new))?;
-        let charges: u64 = report.data.comparison.totals.iter().map(|total| total.charges).sum();
+        let report = report::run(connection, &self.store, &self.file.name, &options)?;
+        let comparison = &report.data.comparison;
         let verdict = if report.data.clean { "clean" } else { "NOT clean" };
-        let exceptions = report.data.comparison.exceptions_total;
-        self.narrator
-            .step("report", &format!("{verdict}: {} charges, {exceptions} exceptions, {when}", counted(charges)));
-        Ok(report.with_id(&id))
+        let (charges, exceptions) = (counted(comparison.charges()), counted(comparison.exceptions_total));
+        self.narrator.step("report", &format!("{verdict}: {charges} charges, {exceptions} exceptions, {when}"));
+        Ok(report)
+    }
+}
+
+/// The old application is given time to write so many rows in all, and so many while the change is live. In the cloud bill one
+/// retagged charge shares out all of a sub-account anew.
+fn rows_wanted(example: Example) -> (u64, u64) {
+    match example {
+        Example::VideoHosting => (2_000, 500),
+        Example::CloudCosts => (300, 100),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant as Clock};
 
-use anyhow::ensure;
+use anyhow::bail;
 
 use super::example::Example;
 use super::narration::{Backfill, Drift, Narrator, Shown, counted};
@@ -14,9 +14,10 @@ use crate::change::{ChangeFile, Stage};
 use crate::cli::Output;
 use crate::database::{Database, DatabaseConnection, DatabaseError, DatabaseUrl};
 use crate::primitives::{Instant, Period};
+use crate::routing::{Wish, change_stage};
 use crate::sql::model::ChangeModel;
 use crate::store::Store;
-use crate::translation::{self, BackfillOptions, Deed, SignedReport, TranslationError, VerifyOptions, own};
+use crate::translation::{self, BackfillOptions, Deed, TranslationError, VerifyOptions, own};
 
 /// How the demo signs in the histories.
 pub(super) const ACTOR: &str = "demo";
@@ -35,8 +36,6 @@ pub struct Story<'a> {
     pub(super) writer: Writer,
     pub(super) loaded: serde_json::Value,
     pub(super) drift: Drift,
-    /// The latest signed report, for the gates.
-    pub(super) signed: SignedReport,
 }
 
 /// Tells the whole story in the database and returns what it has shown, with the comparison that its totals come from.
@@ -46,7 +45,7 @@ pub fn tell(url: &DatabaseUrl, data: &DataArguments, output: &Output) -> anyhow:
     let backfill = story.backfill(&change)?;
     story.enter_shadow(&change)?;
     story.decide_who()?;
-    story.go_live(&change)?;
+    story.go_live()?;
     let live_from = story.writer.written();
     story.assign()?;
     let moved_back = story.move_back()?;
@@ -72,30 +71,22 @@ impl<'a> Story<'a> {
         narrator.step("old code", "starts writing, as a process of its own that knows only the old tables");
         let store = Store::open(database.clone())?;
         let drift = Drift { rows: 0, verifies: 0, keys: 0 };
-        Ok(Self {
-            narrator,
-            url,
-            data,
-            database,
-            store,
-            file,
-            period,
-            writer,
-            loaded,
-            drift,
-            signed: SignedReport::default(),
-        })
+        Ok(Self { narrator, url, data, database, store, file, period, writer, loaded, drift })
     }
 
     /// Checks the change file against the live database and installs it; from here on every write is translated.
     fn install(&mut self) -> anyhow::Result<ChangeModel> {
         let connection = &mut *self.database.connection()?;
+        let checked = translation::check(connection, self.url, &self.file)?;
+        if !checked.is_clean() {
+            return Err(TranslationError::Mistakes(checked.mistakes).into());
+        }
         let model = translation::resolve(connection, &self.file)?;
         self.narrator.step("check", &format!("the change file's {} blocks fit this database", model.blocks.len()));
         let steps = translation::plan(connection, &model, &self.file)?.len();
         translation::install(connection, &model, &self.file, deed(""))?;
         self.narrator.step("install", &format!("{steps} statements, and old code went on writing"));
-        self.move_to(&model, Stage::DualWrite)?;
+        self.move_to(Stage::DualWrite)?;
         self.narrator.step("dualwrite", "each write of old code now writes the new model too, in its own transaction");
         Ok(model)
     }
@@ -149,20 +140,21 @@ impl<'a> Story<'a> {
             self.narrator.step("join", &text);
             self.verify(model, "after the joins")?;
         }
-        self.move_to(model, Stage::Shadow)?;
+        self.move_to(Stage::Shadow)?;
         self.narrator.step("shadow", "both models are fed and compared; nobody is billed by the new one yet");
         Ok(())
     }
 
     /// Moves the change one step; a gate that does not hold ends the story.
-    pub(super) fn move_to(&mut self, model: &ChangeModel, to: Stage) -> anyhow::Result<()> {
+    pub(super) fn move_to(&mut self, to: Stage) -> anyhow::Result<()> {
         let connection = &mut *self.database.connection()?;
-        let change = own::get_change(connection, &model.name)?;
-        let gates = translation::gates(connection, model, &change, to, &self.signed)?;
-        for gate in &gates {
-            ensure!(gate.holds, "stage `{to}` cannot be entered: {}: {}", gate.name, gate.evidence);
+        let change = own::get_change(connection, &self.file.name)?;
+        let wish = Wish { to, deed: deed("the demo's next step"), force: false };
+        let outcome = change_stage(&self.store, connection, &change, wish)?;
+        let failed = outcome.gates.iter().find(|gate| !gate.holds);
+        if let Some(gate) = failed {
+            bail!("stage `{to}` cannot be entered: {}: {}", gate.name, gate.evidence);
         }
-        translation::move_stage(connection, model, to, deed(""), &serde_json::json!({ "gates": gates }))?;
         Ok(())
     }
 

@@ -82,7 +82,9 @@ pub fn assign(
     })?;
     let mut groups = groups_with_charges(connection, change)?;
     groups.extend(decider.groups_of_cohorts().cloned());
-    let groups: Vec<GroupId> = groups.into_iter().collect();
+    let mut groups: Vec<GroupId> = groups.into_iter().collect();
+    // In the order of the primary key: pages fill one after the other, and two runs at once take their locks in one order.
+    groups.sort_unstable();
     let (assigned_old, assigned_new) = record(connection, &decider, change, assigning, &groups)?;
     Ok(AssignReceipt {
         change: change.name.clone(),

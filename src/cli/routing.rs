@@ -4,14 +4,13 @@ use clap::ArgGroup;
 use serde_json::{Value, json};
 
 use super::{Output, Settings};
-use crate::database::{Database, DatabaseConnection};
+use crate::database::DatabaseConnection;
 use crate::primitives::{ChangeName, Instant, Period};
 use crate::routing::{
     self, AssignReceipt, Assigning, Event, GroupId, Move, MoveReceipt, RoutedChange, Side, SideCounts,
 };
-use crate::store::Store;
 use crate::store::audit::{self, AuditEntry};
-use crate::store::memory::Memory;
+use crate::store::{Memory, Store};
 
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("what").args(["group", "list", "history"])))]
@@ -76,7 +75,7 @@ fn assign_period(
     change: &RoutedChange,
     period: Period,
 ) -> anyhow::Result<()> {
-    let store = open_store(settings)?;
+    let store = settings.open_store()?;
     let snapshot = Memory::load(store.clone())?.snapshot();
     let assigning = Assigning { period, actor: &settings.actor, at: now() };
     let receipt = routing::assign(connection, change, &snapshot, &assigning)?;
@@ -101,7 +100,7 @@ fn move_group(
     };
     let group = GroupId::new(group)?;
     // Opened first: a move that could not be audited is not made.
-    let store = open_store(settings)?;
+    let store = settings.open_store()?;
     let wanted = Move { group: &group, period, side, actor: &settings.actor, reason, at: now() };
     let receipt = routing::move_group(connection, change, &wanted)?;
     if receipt.moved {
@@ -210,10 +209,6 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
         table.add_row(row);
     }
     table.trim_fmt()
-}
-
-fn open_store(settings: &Settings) -> anyhow::Result<Store> {
-    Ok(Store::open(Database::open(settings.database_url.clone())?)?)
 }
 
 /// The audit row follows the write: the two databases share no transaction, and on one SQLite file the one would wait for the other.

@@ -1,5 +1,6 @@
 //! Routing on both databases: each story of who is on which side, and the sum that must always hold.
 
+mod command;
 mod conserved;
 mod fixture;
 mod ids;

@@ -61,12 +61,20 @@ pub fn shown(name: &str) -> String {
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const CHARACTERS_MAX: usize = 80;
     let given: Vec<char> = given.to_lowercase().chars().take(CHARACTERS_MAX).collect();
+    let known: Vec<&str> = known.into_iter().collect();
     let (distance, name) = known
-        .into_iter()
+        .iter()
+        .copied()
         .map(|name| (distance(&given, &name.to_lowercase().chars().take(CHARACTERS_MAX).collect::<Vec<_>>()), name))
         .min_by_key(|(distance, _)| *distance)?;
     let near_enough = (given.len() / 3).clamp(1, 3);
-    (distance <= near_enough).then_some(name)
+    if distance <= near_enough {
+        return Some(name);
+    }
+    // `owner` for `owner_id`: the only name that begins so.
+    let given: String = given.into_iter().collect();
+    let mut longer = known.into_iter().filter(|name| given.len() >= 3 && name.to_lowercase().starts_with(&given));
+    longer.next().filter(|name| longer.all(|other| other == *name))
 }
 
 /// Levenshtein's distance, a neighbouring swap counting as one step.
@@ -103,6 +111,7 @@ mod tests {
         assert_eq!(nearest("indentity", known), Some("identity"));
         assert_eq!(nearest("form", known), Some("from"));
         assert_eq!(nearest("INTO", known), Some("into"));
+        assert_eq!(nearest("ident", known), Some("identity"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest("", known), None);
         assert_eq!(nearest("x", []), None);

@@ -189,7 +189,7 @@ fn check_frozen(checker: &mut Checker<'_>, subject: &Subject<'_>) -> Result<(), 
 fn check_identity(checker: &mut Checker<'_>, subject: &Subject<'_>, described: &Described) -> Option<Vec<String>> {
     let (block, label, target) = (subject.block, subject.label.as_str(), subject.target?);
     let mistakes_before = checker.mistakes.len();
-    if described.find(&block.key.value).is_none() {
+    if target.find_column(&block.key.value).is_some() && described.find(&block.key.value).is_none() {
         let what = format!("the key {} is not in the result", shown(&block.key.value));
         checker.mistake(
             label,

@@ -151,6 +151,9 @@ fn column_remedy<'t>(name: &str, tables: impl IntoIterator<Item = &'t Table>) ->
     let columns: Vec<&str> =
         tables.into_iter().flat_map(|table| &table.columns).map(|column| column.name.as_str()).collect();
     match nearest(name, columns.iter().copied()) {
+        Some(near) if near.eq_ignore_ascii_case(name) => {
+            String::from("another table has it: correct the name, or read that table here")
+        }
         Some(near) => format!("write {} if that is meant, or add the column first", shown(near)),
         None => String::from("correct the name, or add the column first"),
     }

@@ -33,7 +33,8 @@ impl SqliteInspector {
         let noted = Arc::clone(&touched);
         connection.authorizer(Some(move |context: AuthContext<'_>| {
             if let AuthAction::Read { table_name, column_name } = context.action
-                && context.database_name == Some("main")
+                // A table of which no column is read comes as it was written, mostly without its database.
+                && (context.database_name == Some("main") || column_name.is_empty())
             {
                 let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
                 noted.push((table_name.to_owned(), column_name.to_owned()));
@@ -105,8 +106,9 @@ impl SqliteInspector {
         self.forget();
         let mut reads = Reads::new();
         for (table, column) in touched {
-            if tables.contains(&table) && !table.starts_with("sqlite_") {
-                let columns = reads.entry(quoted(&table)).or_default();
+            let real = tables.iter().find(|real| real.eq_ignore_ascii_case(&table));
+            if let Some(real) = real.filter(|real| !real.starts_with("sqlite_")) {
+                let columns = reads.entry(quoted(real)).or_default();
                 columns.extend((!column.is_empty()).then_some(column));
             }
         }

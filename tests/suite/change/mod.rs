@@ -2,4 +2,5 @@
 
 mod catalogue;
 mod check;
+mod mistakes;
 mod mutations;

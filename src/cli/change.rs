@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Output, Settings, change_check, installed, table};
 use crate::change::{ChangeFile, Stage};
-use crate::database::DatabaseConnection;
+use crate::database::{Database, DatabaseConnection};
 use crate::primitives::{ChangeName, Period};
 use crate::routing::{StageMove, Wish, change_stage, count_sides, evaluate_gates};
 use crate::store::audit::AuditEntry;
@@ -93,7 +93,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
     let mut connection = database.connection()?;
     match command {
         Command::Check(arguments) => change_check::run(settings, output, arguments),
-        Command::Install(arguments) => run_install(settings, output, &mut connection, &arguments),
+        Command::Install(arguments) => run_install(settings, output, &database, &arguments),
         Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),
         Command::Status(arguments) => run_status(settings, output, &mut connection, arguments.name.as_ref()),
         Command::List => run_list(output, &mut connection),
@@ -105,12 +105,14 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
 fn run_install(
     settings: &Settings,
     output: &Output,
-    connection: &mut DatabaseConnection,
+    database: &Database,
     arguments: &InstallArguments,
 ) -> anyhow::Result<u8> {
+    let connection = &mut *database.connection()?;
     let text = std::fs::read_to_string(&arguments.file)
         .with_context(|| format!("cannot read the change file {}", arguments.file.display()))?;
     let file = ChangeFile::parse(&text).map_err(TranslationError::Mistakes)?;
+    change_check::refuse_mistakes(connection, database.url(), &file)?;
     let model = resolve(connection, &file)?;
     if arguments.dry_run {
         print_plan(output, &plan(connection, &model, &file)?);

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{Output, Settings};
 use crate::change::{ChangeFile, Mistake};
-use crate::translation;
+use crate::database::{DatabaseConnection, DatabaseUrl};
+use crate::translation::{self, TranslationError};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -42,6 +43,16 @@ pub fn run(settings: &Settings, output: &Output, arguments: Arguments) -> anyhow
         .with_context(|| format!("{} cannot be checked against {}", path.display(), database.url()))?;
     show(output, path, Some(&file), &checked.mistakes, &checked.warnings);
     Ok(u8::from(!checked.is_clean()))
+}
+
+/// An error if the file has mistakes: nothing is installed from such a file.
+pub fn refuse_mistakes(
+    connection: &mut DatabaseConnection,
+    url: &DatabaseUrl,
+    file: &ChangeFile,
+) -> anyhow::Result<()> {
+    let checked = translation::check(connection, url, file)?;
+    if checked.is_clean() { Ok(()) } else { Err(TranslationError::Mistakes(checked.mistakes).into()) }
 }
 
 fn text_of(bytes: Vec<u8>) -> Result<String, Vec<Mistake>> {

@@ -13,6 +13,7 @@ pub mod ofrep;
 pub mod openapi;
 mod paths;
 pub mod problem;
+mod refused;
 mod routes;
 mod server;
 mod state;

@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use super::api::{audit, cohorts, flags, tokens};
+use super::api::{audit, changes, cohorts, flags, reports, tokens};
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
 use super::state::AppState;
@@ -28,6 +28,15 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/cohorts/{name}/ids").get(cohorts::ids).put(cohorts::replace_ids).post(cohorts::add_ids).service())
         .service(path("/api/v1/cohorts/{name}/ids/{id}").get(cohorts::has_id).service())
         .service(path("/api/v1/cohorts/{name}/removals").post(cohorts::remove_ids).service())
+        .service(path("/api/v1/changes").get(changes::list).service())
+        .service(path("/api/v1/changes/{name}").get(changes::get).service())
+        .service(path("/api/v1/changes/{name}/stage").put(changes::set_stage).service())
+        .service(path("/api/v1/changes/{name}/verify").post(changes::run_verify).service())
+        .service(path("/api/v1/changes/{name}/assignments").get(changes::assignments).post(changes::open_period).service())
+        .service(path("/api/v1/changes/{name}/assignments/{period}/{group}").put(changes::set_side).service())
+        .service(path("/api/v1/changes/{name}/reports").get(reports::list).post(reports::run).service())
+        .service(path("/api/v1/changes/{name}/reports/{id}").get(reports::get).service())
+        .service(path("/api/v1/changes/{name}/reports/{id}/signatures").post(reports::sign).service())
         .service(path("/api/v1/tokens").get(tokens::list).post(tokens::create).service())
         .service(path("/api/v1/tokens/{id}").get(tokens::get).delete(tokens::revoke).service())
         .service(path("/api/v1/audit").get(audit::list).service())

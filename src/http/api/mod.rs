@@ -2,8 +2,10 @@
 //! the answer; they see neither pool nor SQL.
 
 pub mod audit;
+pub mod changes;
 pub mod cohorts;
 pub mod flags;
+pub mod reports;
 pub mod tokens;
 
 use actix_web::HttpResponse;

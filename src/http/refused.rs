@@ -1,0 +1,94 @@
+//! What the layers below refuse, as problems.
+
+use super::problem::{Code, Problem};
+use crate::report::RunError;
+use crate::routing::{RoutingError, StageError};
+use crate::translation::TranslationError;
+use crate::translation::compare::CompareError;
+
+impl From<TranslationError> for Problem {
+    fn from(error: TranslationError) -> Self {
+        use TranslationError as E;
+        let code = match &error {
+            E::NotInstalled { .. } => Code::ChangeNotFound,
+            E::NoBlock(_) => Code::InvalidValue,
+            E::AlreadyInstalled(_)
+            | E::SecondAllocation { .. }
+            | E::NoStep { .. }
+            | E::WrongStage { .. }
+            | E::PeriodsStayClosed { .. }
+            | E::AssignmentsRecorded { .. }
+            | E::Locked { .. }
+            | E::Unsupported(_) => Code::Refused,
+            E::Mistakes(_) | E::StoredFile { .. } | E::StoredStage { .. } | E::Rewrite(_) | E::Beside(_) => {
+                Code::Internal
+            }
+            E::Database(_) => return database(error),
+        };
+        told(code, &error)
+    }
+}
+
+fn database(error: TranslationError) -> Problem {
+    match error {
+        TranslationError::Database(error) => error.into(),
+        other => Problem::internal(&other),
+    }
+}
+
+impl From<RoutingError> for Problem {
+    fn from(error: RoutingError) -> Self {
+        use RoutingError as E;
+        let code = match error {
+            E::Database(error) => return error.into(),
+            E::NotInstalled(_) => Code::ChangeNotFound,
+            E::UnknownSide(_) | E::InvalidGroup | E::NoReason => Code::InvalidValue,
+            E::NoAllocation(_)
+            | E::NoGroupOfUser(_)
+            | E::NoUserParameter(_)
+            | E::UserType { .. }
+            | E::StageBeforeLive { .. }
+            | E::PeriodClosed { .. }
+            | E::FlagMissing { .. }
+            | E::FlagVariants { .. }
+            | E::Evaluation { .. }
+            | E::ChargeInTwoGroups { .. } => Code::Refused,
+            E::UnreadableFile { .. } | E::GroupOfUser { .. } | E::Corrupt { .. } | E::Shared(_) => Code::Internal,
+        };
+        told(code, &error)
+    }
+}
+
+impl From<StageError> for Problem {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Translation(error) => error.into(),
+            StageError::Store(error) => error.into(),
+            StageError::ForceWithoutReason => {
+                Self::new(Code::InvalidValue, "`force` needs a `reason`: say why the gates may be passed.")
+            }
+        }
+    }
+}
+
+impl From<RunError> for Problem {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Translation(error) | RunError::Compare(CompareError::Translation(error)) => error.into(),
+            RunError::Store(error) => error.into(),
+            RunError::Database(error) | RunError::Compare(CompareError::Database(error)) => error.into(),
+            RunError::NotFound(_) => told(Code::ReportNotFound, &error),
+            RunError::NoAllocation(_) | RunError::NoCharges { .. } => told(Code::Refused, &error),
+            RunError::Compare(CompareError::Faults { .. } | CompareError::MissingColumn { .. }) => {
+                told(Code::Refused, &error)
+            }
+            RunError::Compare(CompareError::Query { .. } | CompareError::Unreadable { .. }) | RunError::Report(_) => {
+                Self::internal(&error)
+            }
+        }
+    }
+}
+
+fn told(code: Code, error: &dyn std::fmt::Display) -> Problem {
+    if code == Code::Internal { Problem::internal(error) } else { Problem::new(code, format!("{error}.")) }
+}

@@ -73,7 +73,7 @@ fn why(because: Because) -> Why {
 fn failure(error: &RoutingError) -> Failure {
     tracing::warn!(%error, "a user's side cannot be told");
     Failure::General(match error {
-        RoutingError::Database(_) | RoutingError::Shared(_) => {
+        RoutingError::Database(_) | RoutingError::Translation(_) | RoutingError::Shared(_) => {
             String::from("the side of the user's group cannot be told now: the server's log says why")
         }
         other => other.to_string(),

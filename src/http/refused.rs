@@ -41,7 +41,8 @@ impl From<RoutingError> for Problem {
         use RoutingError as E;
         let code = match error {
             E::Database(error) => return error.into(),
-            E::NotInstalled(_) => Code::ChangeNotFound,
+            E::Translation(error) => return error.into(),
+            E::NotInstalled(_) | E::NoneInstalled | E::SeveralInstalled { .. } => Code::ChangeNotFound,
             E::UnknownSide(_) | E::InvalidGroup | E::NoReason => Code::InvalidValue,
             E::NoAllocation(_)
             | E::NoGroupOfUser(_)
@@ -53,7 +54,7 @@ impl From<RoutingError> for Problem {
             | E::FlagVariants { .. }
             | E::Evaluation { .. }
             | E::ChargeInTwoGroups { .. } => Code::Refused,
-            E::UnreadableFile { .. } | E::GroupOfUser { .. } | E::Corrupt { .. } | E::Shared(_) => Code::Internal,
+            E::GroupOfUser { .. } | E::Corrupt { .. } | E::Shared(_) => Code::Internal,
         };
         told(code, &error)
     }

@@ -233,7 +233,7 @@ pub async fn open_period(
     state
         .blocking(move |state| {
             let mut connection = state.app().connection()?;
-            let change = RoutedChange::get(&mut connection, &find(&mut connection, &name)?)?;
+            let change = RoutedChange::get(&mut connection, &name)?;
             let assigning = Assigning { period: wish.period, actor: caller.actor(), at: state.now() };
             let receipt = assign(&mut connection, &change, &state.snapshot(), &assigning)?;
             record(state, caller.actor(), "change.assign", &name, "", &json!(receipt))?;
@@ -257,7 +257,7 @@ pub async fn set_side(
         .blocking(move |state| {
             let group = GroupId::new(group.as_str())?;
             let mut connection = state.app().connection()?;
-            let change = RoutedChange::get(&mut connection, &find(&mut connection, &name)?)?;
+            let change = RoutedChange::get(&mut connection, &name)?;
             let wanted = Move {
                 group: &group,
                 period,
@@ -273,11 +273,6 @@ pub async fn set_side(
             Ok(Json(json!(receipt)))
         })
         .await
-}
-
-/// The name, if such a change is installed: routing itself only finds out at its first query.
-fn find(connection: &mut crate::database::DatabaseConnection, name: &ChangeName) -> Result<ChangeName, Problem> {
-    Ok(get_change(connection, name)?.name)
 }
 
 /// The audit row of what was done in the application's database. It follows that transaction: the two may be on different servers.

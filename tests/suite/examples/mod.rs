@@ -1,4 +1,4 @@
 //! The two examples on both databases: their data, their change files, and the whole story of `changeover demo`.
 
 mod load;
-mod support;
+pub mod support;

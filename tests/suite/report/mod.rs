@@ -1,6 +1,7 @@
 //! Comparisons and reports on tables whose every row the test writes itself.
 
 mod classes;
+mod commands;
 mod documents;
 mod input;
 mod ledger;

@@ -1,6 +1,7 @@
 //! `changeover report` on the video-hosting example: before anything is installed, while both models are fed, and after a fault.
 
 use changeover::primitives::Dialect;
+use changeover::sql::names::own;
 use serde_json::Value;
 
 use crate::examples::support::{load_video_hosting, number};
@@ -129,5 +130,50 @@ fn a_fault_ends_with_one_and_csv_names_it() {
         let lines = std::fs::read_to_string(directory.path().join("exceptions.csv")).unwrap();
         assert!(lines.contains(&format!("{id},not_conserved,")), "{lines}");
         command(&database).args(["report", "run", NAME, "--format", "csv"]).run().expect_code(2);
+    });
+}
+
+#[test]
+fn what_is_in_force_is_measured_on_both_sides_and_still_exact() {
+    each_database(|database| {
+        let mut connection = database.connection();
+        load_video_hosting(&mut connection, 600, 4);
+        installed(&database);
+        let assignment = own(database.dialect(), "assignment");
+        connection
+            .batch(&format!(
+                "INSERT INTO {assignment} (change, period, group_id, side, at, actor, reason, flag_version)
+                 SELECT '{NAME}', p.period, CAST(a.id AS TEXT), 'new', 0, 'test', '', 1
+                 FROM accounts a CROSS JOIN (SELECT DISTINCT period FROM charges) p WHERE a.id % 2 = 0"
+            ))
+            .unwrap();
+        let report = report(&database, &[NAME], 0);
+        let totals = report["data"]["totals"].as_array().unwrap();
+        let sum = |field: &str| totals.iter().map(|total| total[field].as_u64().unwrap()).sum::<u64>();
+        assert!(0 < sum("on_new") && sum("on_new") < sum("charges"), "some are on each side");
+        for total in totals {
+            assert_eq!(total["effective"]["amount"], total["amount"]);
+            assert_eq!(total["effective"]["charges"], total["charges"]);
+        }
+
+        // A new side that is wrong is wrong in force as well, and told once.
+        let sql = format!(
+            "SELECT min(e.charge_id) FROM {} e WHERE e.side = 'new' AND e.amount > 0",
+            own(database.dialect(), "effective_allocation")
+        );
+        let id = number(&mut connection, &sql);
+        let first = format!("(SELECT min(payer_id) FROM charge_allocations WHERE charge_id = {id})");
+        connection
+            .batch(&format!(
+                "UPDATE charge_allocations SET amount_minor = amount_minor + 7 WHERE charge_id = {id} AND payer_id = {first}"
+            ))
+            .unwrap();
+        let report = self::report(&database, &[NAME], 1);
+        let exceptions = report["data"]["exceptions"].as_array().unwrap();
+        let of_charge: Vec<_> = exceptions.iter().filter(|line| line["charge_id"] == id.to_string()).collect();
+        assert_eq!(of_charge.len(), 1);
+        assert_eq!(of_charge[0]["class"], "not_conserved");
+        assert_eq!(of_charge[0]["effective_amount"], of_charge[0]["new_amount"]);
+        assert_ne!(of_charge[0]["effective_amount"], of_charge[0]["amount"]);
     });
 }

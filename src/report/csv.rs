@@ -118,7 +118,7 @@ fn exceptions(data: &ReportData) -> CsvFile {
         let currency = line.currency.clone().unwrap_or_default();
         let exponent = data.comparison.exponent(&currency);
         let decimal = move |amount: Minor| amount.decimal(exponent);
-        let charge = vec![
+        let charge = [
             line.charge_id.clone(),
             line.class.to_string(),
             line.period.clone().unwrap_or_default(),

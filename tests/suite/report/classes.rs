@@ -126,7 +126,7 @@ fn every_planted_fault_is_found_and_nothing_else() {
                 ChargeClass::RefundDrift,
                 "full",
                 &[
-                    format!("UPDATE charges SET amount = -1003, reverses_id = 'split3' WHERE id = '{{id}}'"),
+                    "UPDATE charges SET amount = -1003, reverses_id = 'split3' WHERE id = '{id}'".into(),
                     format!("UPDATE old_parts SET amount = -1003 {at}"),
                     format!("UPDATE new_parts SET amount = -334 {at} AND payer <> 'ann'"),
                     format!("UPDATE new_parts SET amount = -335 {at} AND payer = 'ann'"),

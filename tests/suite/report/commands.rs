@@ -170,7 +170,8 @@ fn what_is_in_force_is_measured_on_both_sides_and_still_exact() {
             .unwrap();
         let report = self::report(&database, &[NAME], 1);
         let exceptions = report["data"]["exceptions"].as_array().unwrap();
-        let of_charge: Vec<_> = exceptions.iter().filter(|line| line["charge_id"] == id.to_string()).collect();
+        let of_charge: Vec<_> =
+            exceptions.iter().filter(|line| line["charge_id"].as_str() == Some(&id.to_string())).collect();
         assert_eq!(of_charge.len(), 1);
         assert_eq!(of_charge[0]["class"], "not_conserved");
         assert_eq!(of_charge[0]["effective_amount"], of_charge[0]["new_amount"]);

@@ -31,10 +31,10 @@ impl Server {
         })
     }
 
-    /// Starts a server with more arguments or variables: `changeover serve --listen 127.0.0.1:0 …`. It is ready when a line of
+    /// Starts a server with more arguments or variables: `changeover serve --bind 127.0.0.1:0 …`. It is ready when a line of
     /// its output has named its address (`http://127.0.0.1:PORT`) and `/readyz` answers 200.
     pub fn start_with(service: &TestDatabase, prepare: impl FnOnce(&mut Command) -> &mut Command) -> Self {
-        let mut command = changeover().service(service).args(["serve", "--listen", "127.0.0.1:0"]).into_command();
+        let mut command = changeover().service(service).args(["serve", "--bind", "127.0.0.1:0"]).into_command();
         prepare(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the server starts");

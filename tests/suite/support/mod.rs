@@ -18,10 +18,12 @@ mod cluster;
 mod command;
 mod database;
 mod generated;
+mod random;
 pub mod redactions;
 mod server;
 
 pub use command::{Changeover, Finished, changeover};
 pub use database::{TestDatabase, each_database};
 pub use generated::assert_generated;
-pub use server::Server;
+pub use random::Random;
+pub use server::{Answer, Server};

@@ -62,6 +62,35 @@ impl Server {
         self.lines.lock().expect("no reader panicked").join("\n")
     }
 
+    /// The admin token that a server prints when it starts on an empty database.
+    pub fn admin_token(&self) -> String {
+        let output = self.output();
+        let after = output.split_once("shown only this once: ").unwrap_or_else(|| panic!("no admin token\n{output}")).1;
+        after.split_whitespace().next().expect("a token").to_owned()
+    }
+
+    /// Sends a request with the admin token. Whatever the status, there is an answer; no answer at all panics.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+        let mut request = ureq::http::Request::builder().method(method).uri(self.at(path));
+        request = request.header("authorization", format!("Bearer {}", self.admin_token()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let agent = agent(Duration::from_secs(60));
+        let answer = match body {
+            Some(body) => agent.run(request.body(body).expect("a request")),
+            None => agent.run(request.body(()).expect("a request")),
+        };
+        let mut answer =
+            answer.unwrap_or_else(|error| panic!("{method} {path} was not answered: {error}\n{}", self.output()));
+        let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+        Answer {
+            status: answer.status().as_u16(),
+            content_type: content_type.unwrap_or_default().to_owned(),
+            body: answer.body_mut().read_to_string().expect("a body of text"),
+        }
+    }
+
     pub fn process_id(&self) -> u32 {
         self.process.id()
     }
@@ -71,11 +100,7 @@ impl Server {
         let Ok(url) = addresses.recv_timeout(limit) else {
             panic!("the server named no address\n{}", self.output());
         };
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(5)))
-            .http_status_as_error(false)
-            .build()
-            .into();
+        let agent = agent(Duration::from_secs(5));
         let started = Instant::now();
         loop {
             match agent.get(format!("{url}/readyz")).call() {
@@ -87,6 +112,18 @@ impl Server {
             }
         }
     }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub content_type: String,
+    pub body: String,
+}
+
+fn agent(limit: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder().timeout_global(Some(limit)).http_status_as_error(false).build().into()
 }
 
 impl Drop for Server {

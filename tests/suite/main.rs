@@ -14,3 +14,4 @@ mod report;
 mod routing;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;
+mod translation;

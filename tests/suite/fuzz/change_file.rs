@@ -3,6 +3,8 @@
 use changeover::change::{ChangeFile, Mistake};
 use proptest::prelude::*;
 
+use crate::support::changeover;
+
 const EXAMPLES: [&str; 2] = [
     include_str!("../../../examples/video-hosting/change.toml"),
     include_str!("../../../examples/cloud-costs/change.toml"),
@@ -120,5 +122,32 @@ proptest! {
 fn the_examples_are_taken() {
     for example in EXAMPLES {
         ChangeFile::parse(example).unwrap();
+    }
+}
+
+#[test]
+fn a_change_file_that_cannot_be_read_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let binary = at("binary.toml", &[0xff, 0xfe, 0x00, 0x80, 0x0a]);
+    let empty = at("empty.toml", b"");
+    let missing = directory.path().join("missing.toml");
+    let database = directory.path().join("app.db");
+    std::fs::write(&database, b"").unwrap();
+    for path in [&binary, &empty, &missing, &directory.path().to_path_buf()] {
+        let finished = changeover()
+            .args(["change", "check"])
+            .arg(path)
+            .arg("--app-database-url")
+            .arg(format!("sqlite:{}", database.display()))
+            .run();
+        assert!(finished.code == 1 || finished.code == 2, "{finished}");
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert!(said.contains(&*name) && !said.contains("panicked"), "{} is not named\n{finished}", path.display());
     }
 }

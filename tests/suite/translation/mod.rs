@@ -1,0 +1,3 @@
+//! Translation on both databases.
+
+mod crash;

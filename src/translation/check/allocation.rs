@@ -22,8 +22,11 @@ pub(super) fn check(checker: &mut Checker<'_>, file: &ChangeFile) -> Result<(), 
     }
 }
 
+/// A key of `[allocation]`, its query, and the columns that it returns.
+type Wanted<'a> = (&'a str, Option<&'a Located<String>>, &'a [&'a str]);
+
 fn check_allocation(checker: &mut Checker<'_>, allocation: &Allocation) -> Result<(), CheckError> {
-    let queries: [(&str, Option<&Located<String>>, &[&str]); 6] = [
+    let queries: [Wanted<'_>; 6] = [
         ("charges", Some(&allocation.charges), &["charge_id", "period", "currency", "amount"]),
         ("old", Some(&allocation.old), &["charge_id", "payer", "amount"]),
         ("new", Some(&allocation.new), &["charge_id", "payer", "amount"]),

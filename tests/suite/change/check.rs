@@ -107,6 +107,9 @@ fn the_command_prints_places_and_returns_what_scripts_need() {
         let line = "bad.toml:29: mistake: f2 (memberships): `follows` names the table `acounts`, which does not exist\n    \
                     write `accounts` if that is meant";
         assert!(bad.stdout.contains(line), "{bad}");
+        let install =
+            changeover().app(&database).directory(directory.path()).args(["change", "install", "bad.toml"]).run();
+        assert!(install.code == 2 && install.stderr.contains("the table `acounts`"), "{install}");
         let document: serde_json::Value = serde_json::from_str(&run(&["bad.toml", "--json"]).stdout).unwrap();
         assert_eq!(document["clean"], false);
         assert_eq!(document["mistakes"][0]["line"], 29);

@@ -1,4 +1,6 @@
 //! The two examples on both databases: their data, their change files, and the whole story of `changeover demo`.
 
+mod demo;
 mod load;
+mod story;
 pub mod support;

@@ -199,7 +199,8 @@ fn read_flag(file: &str) -> anyhow::Result<Flag> {
     } else {
         text = std::fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
     }
-    Flag::parse(&text).with_context(|| format!("{file} is not a valid flag"))
+    let source = if file == "-" { "stdin" } else { file };
+    Flag::parse(&text).with_context(|| format!("{source} is not a valid flag"))
 }
 
 fn print(output: &Output, stored: StoredFlag) {

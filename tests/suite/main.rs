@@ -3,7 +3,9 @@
 #![allow(clippy::print_stderr, reason = "what a failed test prints is for a person")]
 
 mod allocation;
+mod api;
 mod change;
+mod cli;
 mod database;
 mod examples;
 mod fuzz;
@@ -12,6 +14,7 @@ mod ofrep;
 mod reference;
 mod report;
 mod routing;
+mod store;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;
 mod translation;

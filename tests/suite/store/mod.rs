@@ -1,0 +1,15 @@
+//! The store on both databases: migrations, versions, cohorts against a model, the audit log, memory.
+
+mod cohorts;
+mod migrations;
+mod versions;
+
+use changeover::store::{Origin, Store};
+
+use crate::support::TestDatabase;
+
+const ORIGIN: Origin<'static> = Origin { actor: "ada", reason: "a test" };
+
+fn open(database: &TestDatabase) -> Store {
+    Store::open(database.database()).unwrap()
+}

@@ -50,9 +50,9 @@ pub async fn page() -> Result<HttpResponse, Problem> {
 /// The operations by their tag, both in the order of the document.
 fn groups(document: &Value) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for (path, methods) in document["paths"].as_object().into_iter().flatten() {
+    for (path, methods) in at(document, "/paths").as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
-            let tag = text(&operation["tags"][0]);
+            let tag = text(at(operation, "/tags/0"));
             let operation = read(path, method, operation);
             match groups.iter_mut().find(|group| group.name == tag) {
                 Some(group) => group.operations.push(operation),
@@ -64,19 +64,19 @@ fn groups(document: &Value) -> Vec<Group> {
 }
 
 fn read(path: &str, method: &str, operation: &Value) -> Operation {
-    let parameters = operation["parameters"].as_array().into_iter().flatten().map(|parameter| Parameter {
-        name: text(&parameter["name"]),
-        place: text(&parameter["in"]),
-        description: text(&parameter["description"]),
+    let parameters = at(operation, "/parameters").as_array().into_iter().flatten().map(|parameter| Parameter {
+        name: text(at(parameter, "/name")),
+        place: text(at(parameter, "/in")),
+        description: text(at(parameter, "/description")),
     });
-    let content = operation["requestBody"]["content"].as_object();
-    let body = content.into_iter().flatten().map(|(kind, media)| match schema_name(&media["schema"]) {
+    let content = at(operation, "/requestBody/content").as_object();
+    let body = content.into_iter().flatten().map(|(kind, media)| match schema_name(media) {
         Some(name) => format!("{kind}: {name}"),
         None => kind.clone(),
     });
-    let answers = operation["responses"].as_object().into_iter().flatten().map(|(status, answer)| {
-        let media = answer["content"].as_object().and_then(|content| content.values().next());
-        match media.and_then(|media| schema_name(&media["schema"])) {
+    let answers = at(operation, "/responses").as_object().into_iter().flatten().map(|(status, answer)| {
+        let media = at(answer, "/content").as_object().and_then(|content| content.values().next());
+        match media.and_then(|media| schema_name(media)) {
             Some(name) => format!("{status} {name}"),
             None => status.clone(),
         }
@@ -84,15 +84,20 @@ fn read(path: &str, method: &str, operation: &Value) -> Operation {
     Operation {
         method: method.to_uppercase(),
         path: path.to_owned(),
-        summary: text(&operation["summary"]),
+        summary: text(at(operation, "/summary")),
         parameters: parameters.collect(),
         body: body.collect::<Vec<_>>().join(", "),
         answers: answers.collect::<Vec<_>>().join(" · "),
     }
 }
 
-fn schema_name(schema: &Value) -> Option<String> {
-    schema["$ref"].as_str()?.rsplit('/').next().map(str::to_owned)
+fn schema_name(media: &Value) -> Option<String> {
+    at(media, "/schema/$ref").as_str()?.rsplit('/').next().map(str::to_owned)
+}
+
+/// What stands at a JSON pointer; null if nothing does.
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value) -> String {

@@ -76,7 +76,7 @@ fn read(path: &str, method: &str, operation: &Value) -> Operation {
     });
     let answers = at(operation, "/responses").as_object().into_iter().flatten().map(|(status, answer)| {
         let media = at(answer, "/content").as_object().and_then(|content| content.values().next());
-        match media.and_then(|media| schema_name(media)) {
+        match media.and_then(schema_name) {
             Some(name) => format!("{status} {name}"),
             None => status.clone(),
         }

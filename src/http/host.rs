@@ -10,6 +10,7 @@ use super::state::AppState;
 use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag, Why};
 use crate::primitives::{ChangeName, Period};
 use crate::routing::{Because, Question, RoutingError, Side};
+use crate::translation::TranslationError;
 
 impl Host for AppState {
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -42,9 +43,13 @@ impl Host for AppState {
         let question = Question { change, user, period: Period::containing(at), actor: "ofrep", at };
         let (side, why) = match self.router().side_of_user(snapshot, &question) {
             Ok(answer) => (answer.side, why(answer.because)),
-            // A change that is not installed is before `live`, where everybody is on the old side.
-            Err(RoutingError::NotInstalled(_)) => (Side::Old, Why::BeforeLive),
-            Err(error) => return Evaluation::Failed(failure(&error)),
+            Err(error) => match root(&error) {
+                // A change that is not installed is before `live`, where everybody is on the old side.
+                RoutingError::NotInstalled(_) | RoutingError::Translation(TranslationError::NotInstalled { .. }) => {
+                    (Side::Old, Why::BeforeLive)
+                }
+                error => return Evaluation::Failed(failure(error)),
+            },
         };
         match flag.flag().find_variant(side.as_str()) {
             Some(variant) => Evaluation::Served(Served { flag, variant, why }),
@@ -69,11 +74,19 @@ fn why(because: Because) -> Why {
     }
 }
 
+/// The error itself, where several questions waited for one answer.
+fn root(error: &RoutingError) -> &RoutingError {
+    match error {
+        RoutingError::Shared(error) => root(error),
+        error => error,
+    }
+}
+
 /// What is wrong with the configuration the caller may read; what is wrong with the database stands in the log.
 fn failure(error: &RoutingError) -> Failure {
     tracing::warn!(%error, "a user's side cannot be told");
     Failure::General(match error {
-        RoutingError::Database(_) | RoutingError::Translation(_) | RoutingError::Shared(_) => {
+        RoutingError::Database(_) | RoutingError::Translation(_) => {
             String::from("the side of the user's group cannot be told now: the server's log says why")
         }
         other => other.to_string(),

@@ -5,3 +5,4 @@ mod endpoints;
 mod freshness;
 mod host;
 mod properties;
+mod service;

@@ -2,6 +2,6 @@
 
 mod command;
 mod conserved;
-mod fixture;
+pub mod fixture;
 mod ids;
 mod story;

@@ -97,7 +97,8 @@ fn meaning(option: &Arg) -> String {
     }
     let default: Vec<String> =
         option.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
-    if !default.is_empty() && option.get_action().takes_values() {
+    let is_empty = option.get_default_values().iter().all(|value| value.is_empty());
+    if !is_empty && option.get_action().takes_values() {
         write!(text, " Default: {}.", default.join(", ")).unwrap();
     }
     if option.is_required_set() {

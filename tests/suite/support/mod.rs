@@ -26,4 +26,4 @@ pub use command::{Changeover, Finished, changeover};
 pub use database::{TestDatabase, each_database};
 pub use generated::assert_generated;
 pub use random::Random;
-pub use server::{Answer, Server};
+pub use server::{Answer, Server, free_port};

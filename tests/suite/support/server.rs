@@ -114,6 +114,12 @@ impl Server {
     }
 }
 
+/// A port of 127.0.0.1 that nobody listens on now: for a server that cannot be told to choose one itself.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
 /// What a server answered.
 #[derive(Debug)]
 pub struct Answer {

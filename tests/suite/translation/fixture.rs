@@ -44,7 +44,8 @@ pub fn loaded(database: &TestDatabase) -> DatabaseConnection {
     connection.batch(DATA).unwrap();
     if database.dialect() == Dialect::Postgres {
         for table in ["users", "videos", "charges"] {
-            let has = connection.get_row(&format!("SELECT pg_get_serial_sequence('{table}', 'id') IS NOT NULL AS has"), &[]);
+            let has =
+                connection.get_row(&format!("SELECT pg_get_serial_sequence('{table}', 'id') IS NOT NULL AS has"), &[]);
             if has.unwrap().boolean("has").unwrap() {
                 connection.batch(&format!("SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1000)")).unwrap();
             }
@@ -109,7 +110,15 @@ impl Installed {
     /// Both models agree, and every charge whose video has an account is allocated to the unit.
     pub fn assert_agrees(&self, with_backward: bool, story: &dyn Fn() -> String) {
         for block in self.drift(with_backward) {
-            assert_eq!(block.drift(), 0, "{} {}: {:#?}\n{}", self.database.dialect(), block.target, block.samples, story());
+            assert_eq!(
+                block.drift(),
+                0,
+                "{} {}: {:#?}\n{}",
+                self.database.dialect(),
+                block.target,
+                block.samples,
+                story()
+            );
         }
         let mut connection = self.connection();
         let checks = [

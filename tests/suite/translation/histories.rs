@@ -36,7 +36,9 @@ impl Random {
 
 /// The id of some existing row, as a subquery: the `nth` by id, whatever is there now.
 fn some(table: &str, column: &str, nth: u64) -> String {
-    format!("(SELECT {column} FROM {table} ORDER BY {column} LIMIT 1 OFFSET (SELECT CASE WHEN count(*) = 0 THEN 0 ELSE {nth} % count(*) END FROM {table}))")
+    format!(
+        "(SELECT {column} FROM {table} ORDER BY {column} LIMIT 1 OFFSET (SELECT CASE WHEN count(*) = 0 THEN 0 ELSE {nth} % count(*) END FROM {table}))"
+    )
 }
 
 /// One transaction of the application: its statements. `fresh` is an id that nobody else uses.
@@ -49,35 +51,54 @@ fn deed_of_old_code(random: &mut Random, fresh: u64) -> Vec<String> {
     let insert = "INSERT INTO charges (id, user_id, video_id, period, currency, amount_minor, reverses_id)";
     match random.below(16) {
         0 => vec![format!("INSERT INTO users (id, name, company) VALUES ({fresh}, 'u{fresh}', NULL)")],
-        1 | 2 => vec![format!("INSERT INTO videos (id, user_id, title) SELECT {fresh}, {user}, 'v' WHERE EXISTS (SELECT 1 FROM users)")],
-        3..=5 => vec![format!("{insert} SELECT {fresh}, v.user_id, v.id, '{period}', '{currency}', {amount}, NULL FROM videos v WHERE v.id = {video}")],
-        6 => vec![format!("{insert} SELECT {fresh} + n.i, v.user_id, v.id, '{period}', '{currency}', {amount} / 7, NULL
-            FROM videos v CROSS JOIN (SELECT 0 AS i UNION ALL SELECT 1 UNION ALL SELECT 2) n WHERE v.id = {video}")],
-        7 => vec![format!("{insert} SELECT {fresh}, c.user_id, c.video_id, '{period}', c.currency, -c.amount_minor, c.id FROM charges c WHERE c.id = {charge}")],
+        1 | 2 => vec![format!(
+            "INSERT INTO videos (id, user_id, title) SELECT {fresh}, {user}, 'v' WHERE EXISTS (SELECT 1 FROM users)"
+        )],
+        3..=5 => vec![format!(
+            "{insert} SELECT {fresh}, v.user_id, v.id, '{period}', '{currency}', {amount}, NULL FROM videos v WHERE v.id = {video}"
+        )],
+        6 => vec![format!(
+            "{insert} SELECT {fresh} + n.i, v.user_id, v.id, '{period}', '{currency}', {amount} / 7, NULL
+            FROM videos v CROSS JOIN (SELECT 0 AS i UNION ALL SELECT 1 UNION ALL SELECT 2) n WHERE v.id = {video}"
+        )],
+        7 => vec![format!(
+            "{insert} SELECT {fresh}, c.user_id, c.video_id, '{period}', c.currency, -c.amount_minor, c.id FROM charges c WHERE c.id = {charge}"
+        )],
         8 => vec![format!("UPDATE charges SET amount_minor = {amount} WHERE id = {charge}")],
-        9 => vec![format!("UPDATE charges SET video_id = {}, currency = '{currency}' WHERE id = {charge}", some("videos", "id", other))],
+        9 => vec![format!(
+            "UPDATE charges SET video_id = {}, currency = '{currency}' WHERE id = {charge}",
+            some("videos", "id", other)
+        )],
         10 => vec![format!("UPDATE videos SET user_id = {} WHERE id = {video}", some("users", "id", other))],
         11 => vec![
             format!("UPDATE charges SET reverses_id = NULL WHERE reverses_id = {charge}"),
-            format!("DELETE FROM charges WHERE id = {charge} AND NOT EXISTS (SELECT 1 FROM charges r WHERE r.reverses_id = charges.id)"),
+            format!(
+                "DELETE FROM charges WHERE id = {charge} AND NOT EXISTS (SELECT 1 FROM charges r WHERE r.reverses_id = charges.id)"
+            ),
         ],
         12 => delete_videos(&format!("id = {video}")),
         13 => {
-            let mut statements = vec![format!("UPDATE charges SET user_id = (SELECT min(id) FROM users) WHERE user_id = {user} AND 1 < (SELECT count(*) FROM users)")];
+            let mut statements = vec![format!(
+                "UPDATE charges SET user_id = (SELECT min(id) FROM users) WHERE user_id = {user} AND 1 < (SELECT count(*) FROM users)"
+            )];
             statements.extend(delete_videos(&format!("user_id = {user}")));
             statements.push(format!("DELETE FROM users WHERE id = {user} AND NOT EXISTS (SELECT 1 FROM videos v WHERE v.user_id = users.id) AND NOT EXISTS (SELECT 1 FROM charges c WHERE c.user_id = users.id)"));
             statements
         }
         14 => vec![format!("UPDATE users SET company = 'Café {fresh}' WHERE id % 3 = {}", one % 3)],
         // A key of its own changes: nothing refers to it.
-        _ => vec![format!("UPDATE charges SET id = {fresh} WHERE id = {charge} AND reverses_id IS NULL AND NOT EXISTS (SELECT 1 FROM charges r WHERE r.reverses_id = charges.id)")],
+        _ => vec![format!(
+            "UPDATE charges SET id = {fresh} WHERE id = {charge} AND reverses_id IS NULL AND NOT EXISTS (SELECT 1 FROM charges r WHERE r.reverses_id = charges.id)"
+        )],
     }
 }
 
 fn delete_videos(condition: &str) -> Vec<String> {
     let videos = format!("SELECT id FROM videos WHERE {condition}");
     vec![
-        format!("UPDATE charges SET reverses_id = NULL WHERE reverses_id IN (SELECT id FROM charges WHERE video_id IN ({videos}))"),
+        format!(
+            "UPDATE charges SET reverses_id = NULL WHERE reverses_id IN (SELECT id FROM charges WHERE video_id IN ({videos}))"
+        ),
         format!("DELETE FROM charges WHERE video_id IN ({videos})"),
         format!("DELETE FROM videos WHERE {condition}"),
     ]
@@ -114,8 +135,12 @@ fn act(connection: &mut DatabaseConnection, statements: &[String]) {
             Err(error) if error.is_retryable() => {}
             Err(error) => {
                 let text = error.to_string();
-                let refused = text.contains("foreign key") || text.contains("FOREIGN KEY") || text.contains("duplicate key") || text.contains("UNIQUE")
-                    || text.contains("null value") || text.contains("NOT NULL");
+                let refused = text.contains("foreign key")
+                    || text.contains("FOREIGN KEY")
+                    || text.contains("duplicate key")
+                    || text.contains("UNIQUE")
+                    || text.contains("null value")
+                    || text.contains("NOT NULL");
                 assert!(refused && !text.contains("changeover"), "{text}\n{statements:#?}");
                 return;
             }
@@ -150,7 +175,8 @@ fn two_hundred_histories(database: TestDatabase, stage: Stage) {
         let stepwise = std::env::var_os("CHANGEOVER_TEST_STEPWISE").is_some();
         let told = history(&installed, seed, 50, &|told| {
             if stepwise {
-                installed.assert_agrees(stage == Stage::Live, &|| format!("history {seed}, last deed: {:#?}", told.last()));
+                installed
+                    .assert_agrees(stage == Stage::Live, &|| format!("history {seed}, last deed: {:#?}", told.last()));
             }
         });
         installed.assert_agrees(stage == Stage::Live, &|| format!("history {seed}: {told:#?}"));

@@ -11,6 +11,7 @@ use crate::change::{ChangeFile, Stage};
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::{ChangeName, Period};
 use crate::routing::{StageMove, Wish, change_stage, count_sides, evaluate_gates};
+use crate::store::Store;
 use crate::store::audit::AuditEntry;
 use crate::translation::own::{close_before, history, list_changes};
 use crate::translation::{
@@ -120,12 +121,8 @@ fn run_install(
     }
     let store = settings.open_store()?;
     let change = install(connection, &model, &file, settings.deed(""))?;
-    store.write(|connection| {
-        crate::store::audit::append(
-            connection,
-            &entry(settings, "change.install", &change, "", json!({ "title": change.title })),
-        )
-    })?;
+    let audited = Audited { store: &store, actor: &settings.actor };
+    audited.append(&change, "change.install", "", &json!({ "title": change.title }))?;
     output.result(
         &document(&change),
         &format!("{} is installed at stage off.\nNext: changeover change stage {} dualwrite", change.name, change.name),
@@ -151,10 +148,8 @@ fn run_stage(
     let outcome = change_stage(&store, connection, &change, wish)?;
     if outcome.moved {
         let detail = json!({ "from": outcome.from, "to": to, "forced": outcome.forced, "released": outcome.released });
-        store.write(|connection| {
-            let entry = entry(settings, "change.stage", &change, &arguments.reason, detail.clone());
-            crate::store::audit::append(connection, &entry)
-        })?;
+        let audited = Audited { store: &store, actor: &settings.actor };
+        audited.append(&change, "change.stage", &arguments.reason, &detail)?;
     }
     output.result(&outcome, &stage_text(&change, &outcome));
     Ok(if outcome.moved { 0 } else { 1 })
@@ -274,10 +269,8 @@ fn run_close(
     let period = arguments.before.to_string();
     let deed = settings.deed(&arguments.reason);
     let change = connection.in_transaction(|connection| close_before(connection, &change.name, &period, deed))?;
-    store.write(|connection| {
-        let entry = entry(settings, "change.close", &change, &arguments.reason, json!({ "open_period": period }));
-        crate::store::audit::append(connection, &entry)
-    })?;
+    let audited = Audited { store: &store, actor: &settings.actor };
+    audited.append(&change, "change.close", &arguments.reason, &json!({ "open_period": period }))?;
     output.result(&document(&change), &format!("{}: periods before {period} are closed.", change.name));
     Ok(0)
 }
@@ -296,9 +289,7 @@ fn run_uninstall(
     }
     let store = settings.open_store()?;
     uninstall(connection, &model, arguments.discard_assignments)?;
-    store.write(|connection| {
-        crate::store::audit::append(connection, &entry(settings, "change.uninstall", &change, "", json!({})))
-    })?;
+    Audited { store: &store, actor: &settings.actor }.append(&change, "change.uninstall", "", &json!({}))?;
     let text = format!("{} is uninstalled. The rows of the new model stay: they are the application's.", change.name);
     output.result(&json!({ "uninstalled": change.name }), &text);
     Ok(0)
@@ -324,14 +315,27 @@ fn document(change: &InstalledChange) -> serde_json::Value {
     })
 }
 
-fn entry<'a>(
-    settings: &'a Settings,
-    action: &'a str,
-    change: &'a InstalledChange,
-    reason: &'a str,
-    detail: serde_json::Value,
-) -> AuditEntry<'a> {
-    AuditEntry { actor: &settings.actor, action, subject: change.name.as_str(), reason, detail }
+/// Where the command's audit row goes. Opened before the deed, so that a service's database that is away stops the command first.
+struct Audited<'a> {
+    store: &'a Store,
+    actor: &'a str,
+}
+
+impl Audited<'_> {
+    fn append(
+        &self,
+        change: &InstalledChange,
+        action: &str,
+        reason: &str,
+        detail: &serde_json::Value,
+    ) -> anyhow::Result<()> {
+        let subject = format!("change/{}", change.name);
+        self.store.write(|connection| {
+            let entry = AuditEntry { actor: self.actor, action, subject: &subject, reason, detail: detail.clone() };
+            crate::store::audit::append(connection, &entry)
+        })?;
+        Ok(())
+    }
 }
 
 impl Settings {

@@ -8,7 +8,7 @@ use crate::database::DatabaseConnection;
 use crate::primitives::{CohortName, Instant};
 use crate::store::{PageRequest, Store, StoreError};
 use crate::translation::{
-    Deed, Gate, InstalledChange, Move, SignedReport, TranslationError, check_step, gates, move_stage, resolve,
+    Deed, Gate, InstalledChange, Move, Signed, SignedReport, TranslationError, check_step, gates, move_stage, resolve,
 };
 
 /// What became of a wish to move.
@@ -108,7 +108,12 @@ fn signed_report(store: &Store, change: &InstalledChange) -> Result<SignedReport
             changed_at = changed_at.max(cohort.map(|cohort| Instant::from_micros(cohort.updated_at)));
         }
         Ok(SignedReport {
-            latest: signed.map(|report| (report.id, report.as_of, report.clean)),
+            latest: signed.map(|report| Signed {
+                id: report.id,
+                as_of: report.as_of,
+                clean: report.clean,
+                periods: report.periods,
+            }),
             routing_changed_at: changed_at,
         })
     })

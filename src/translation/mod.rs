@@ -25,6 +25,6 @@ pub use own::{Deed, InstalledChange};
 pub use progress::{BackfillProgress, Verification, backfill_progress, last_verifications};
 pub use repair::{refresh_keys, repair};
 pub use resolve::resolve;
-pub use stage::{Gate, Move, SignedReport, check_step, gates, move_stage};
+pub use stage::{Gate, Move, Signed, SignedReport, check_step, gates, move_stage};
 pub use verify::{BlockDrift, DriftClass, DriftRow, VerifyOptions, verify, verify_block};
 pub use what_if::what_if;

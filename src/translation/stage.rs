@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::change::{Direction, Stage};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
 use crate::primitives::Instant;
-use crate::sql::model::ChangeModel;
+use crate::sql::model::{ChangeModel, trimmed};
 use crate::sql::names::own;
 use crate::sql::{postgres, sqlite};
 
@@ -25,10 +25,20 @@ pub struct Gate {
 /// What the service's own database knows of the change's latest signed report.
 #[derive(Debug, Clone, Default)]
 pub struct SignedReport {
-    /// Its id, as-of instant, and whether it had no unexplained differences.
-    pub latest: Option<(String, Instant, bool)>,
+    pub latest: Option<Signed>,
     /// When cohorts or flags were last changed.
     pub routing_changed_at: Option<Instant>,
+}
+
+/// A signed report.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    pub id: String,
+    pub as_of: Instant,
+    /// No unexplained differences.
+    pub clean: bool,
+    /// The periods that it covers; empty: all.
+    pub periods: Vec<String>,
 }
 
 /// The gates of the step to `to`, evaluated. Going back needs none.
@@ -45,7 +55,7 @@ pub fn gates(
     match to {
         Stage::DualWrite => Ok(vec![triggers_installed(connection, model)?]),
         Stage::Shadow => Ok(vec![backfill_complete(connection, model)?, verify_clean(connection, model, change)?]),
-        Stage::Live => Ok(vec![verify_clean(connection, model, change)?, report_signed(change, report)]),
+        Stage::Live => Ok(vec![verify_clean(connection, model, change)?, report_signed(connection, change, report)?]),
         Stage::Off | Stage::RampDown | Stage::Complete => Ok(Vec::new()),
     }
 }
@@ -198,21 +208,36 @@ fn verify_clean(
     Ok(Gate { name: "a full verify found no drift", holds: faults.is_empty(), evidence })
 }
 
-fn report_signed(change: &InstalledChange, report: &SignedReport) -> Gate {
+fn report_signed(
+    connection: &mut DatabaseConnection,
+    change: &InstalledChange,
+    report: &SignedReport,
+) -> Result<Gate, DatabaseError> {
     let name = "a comparison report without unexplained differences, signed off";
-    let Some((id, as_of, clean)) = &report.latest else {
+    let Some(allocation) = &change.file.allocation else {
+        let evidence = String::from("the change has no [allocation]: there are no charges to compare");
+        return Ok(Gate { name, holds: true, evidence });
+    };
+    let Some(Signed { id, as_of, clean, periods }) = &report.latest else {
         let evidence = format!("no signed report; run `changeover report run {}` and sign it", change.name);
-        return Gate { name, holds: false, evidence };
+        return Ok(Gate { name, holds: false, evidence });
     };
-    let too_old_for = match report.routing_changed_at {
-        _ if *as_of < change.stage_at => Some("the change entered this stage"),
-        Some(changed) if *as_of < changed => Some("a cohort or flag was changed"),
-        _ => None,
+    let sql =
+        format!("SELECT CAST(max(c.period) AS text) AS newest FROM (\n{}\n) c", trimmed(&allocation.charges.value));
+    let newest = connection.get_row(&sql, &[])?.find_text("newest")?.unwrap_or_default();
+    let fault = if !clean {
+        Some(String::from("has unexplained differences"))
+    } else if !periods.is_empty() && !periods.contains(&newest) {
+        Some(format!("does not cover the newest period, {newest}"))
+    } else if *as_of < change.stage_at {
+        Some(String::from("is older than when the change entered this stage"))
+    } else if report.routing_changed_at.is_some_and(|changed| *as_of < changed) {
+        Some(String::from("is older than the last change of a cohort"))
+    } else {
+        None
     };
-    let evidence = match (clean, too_old_for) {
-        (false, _) => format!("report {id} as of {as_of} has unexplained differences"),
-        (true, Some(event)) => format!("report {id} as of {as_of} is older than when {event}"),
-        (true, None) => format!("report {id} as of {as_of} is clean and signed"),
-    };
-    Gate { name, holds: *clean && too_old_for.is_none(), evidence }
+    let holds = fault.is_none();
+    let evidence =
+        format!("report {id} as of {as_of} {}", fault.unwrap_or_else(|| String::from("is clean and signed")));
+    Ok(Gate { name, holds, evidence })
 }

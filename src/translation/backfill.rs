@@ -26,6 +26,10 @@ pub struct BackfillOptions {
 /// What a batch should take: long enough to be worth a transaction, short enough for writers to wait.
 pub const BATCH_TARGET: Duration = Duration::from_millis(100);
 
+/// SQLite has one writer, and who waits for it asks every now and then, up to 100 ms apart: a backfill that took the lock back at
+/// once would let nobody in. So the application has its turn after each batch, as long as the batch took.
+const WRITERS_TURN_MAX: Duration = Duration::from_millis(100);
+
 const BATCH_ROWS_FIRST: usize = 500;
 const BATCH_ROWS_MAX: usize = 20_000;
 const BATCH_ROWS_MIN: usize = 20;
@@ -127,6 +131,9 @@ impl Filling<'_> {
             }
             if !goes_on {
                 return Ok(false);
+            }
+            if connection.dialect() == Dialect::Sqlite {
+                std::thread::sleep(took.min(WRITERS_TURN_MAX));
             }
             if self.options.batch_rows.is_none() {
                 batch_rows = adapted(batch_rows, took);

@@ -47,8 +47,8 @@ fn free_address() -> std::io::Result<SocketAddr> {
 
 fn requests(store: Store, example: Example, base: &str, token: &str) -> anyhow::Result<String> {
     let file = ChangeFile::parse(example.change_file()).map_err(TranslationError::Mistakes)?;
-    let authorization = format!("-H 'Authorization: Bearer {token}'");
-    let mut lines = vec![String::from("\nTry it in another terminal:")];
+    let authorization = "-H \"Authorization: Bearer $TOKEN\"";
+    let mut lines = vec![String::from("\nTry it in another terminal:\n"), format!("  TOKEN={token}")];
     for (side, user) in one_of_each_side(store, &file, example)? {
         lines.push(format!("\n  # this user is billed by the {side} model"));
         lines.push(format!(

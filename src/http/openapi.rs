@@ -4,7 +4,7 @@ use actix_web::web::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::api::{audit, changes, cohorts, flags, reports, tokens};
+use super::api::{audit, changes, cohorts, flags, installs, reports, tokens};
 use super::{docs, health, metrics};
 
 #[derive(OpenApi)]
@@ -18,6 +18,7 @@ use super::{docs, health, metrics};
         flags::list, flags::create, flags::get, flags::replace, flags::delete, flags::set_enabled, flags::history,
         cohorts::list, cohorts::create, cohorts::get, cohorts::replace, cohorts::delete,
         cohorts::ids, cohorts::replace_ids, cohorts::add_ids, cohorts::remove_ids, cohorts::has_id,
+        installs::create, installs::delete, installs::start_backfill, installs::run_repair,
         changes::list, changes::get, changes::set_stage, changes::run_verify, changes::assignments, changes::open_period, changes::set_side,
         reports::list, reports::run, reports::get, reports::sign,
         tokens::list, tokens::create, tokens::get, tokens::revoke,

@@ -63,6 +63,7 @@ codes! {
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body's type is not one that is read here";
     InvalidFlag = "invalid_flag", UNPROCESSABLE_ENTITY, "The flag is not valid";
+    InvalidChangeFile = "invalid_change_file", UNPROCESSABLE_ENTITY, "The change file has mistakes";
     InvalidValue = "invalid_value", UNPROCESSABLE_ENTITY, "A value is not valid";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server failed";
     DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";

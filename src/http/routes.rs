@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use super::api::{audit, changes, cohorts, flags, reports, tokens};
+use super::api::{audit, changes, cohorts, flags, installs, reports, tokens};
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
 use super::state::AppState;
@@ -28,9 +28,11 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/cohorts/{name}/ids").get(cohorts::ids).put(cohorts::replace_ids).post(cohorts::add_ids).service())
         .service(path("/api/v1/cohorts/{name}/ids/{id}").get(cohorts::has_id).service())
         .service(path("/api/v1/cohorts/{name}/removals").post(cohorts::remove_ids).service())
-        .service(path("/api/v1/changes").get(changes::list).service())
-        .service(path("/api/v1/changes/{name}").get(changes::get).service())
+        .service(path("/api/v1/changes").get(changes::list).post(installs::create).service())
+        .service(path("/api/v1/changes/{name}").get(changes::get).delete(installs::delete).service())
         .service(path("/api/v1/changes/{name}/stage").put(changes::set_stage).service())
+        .service(path("/api/v1/changes/{name}/backfill").post(installs::start_backfill).service())
+        .service(path("/api/v1/changes/{name}/repair").post(installs::run_repair).service())
         .service(path("/api/v1/changes/{name}/verify").post(changes::run_verify).service())
         .service(path("/api/v1/changes/{name}/assignments").get(changes::assignments).post(changes::open_period).service())
         .service(path("/api/v1/changes/{name}/assignments/{period}/{group}").put(changes::set_side).service())

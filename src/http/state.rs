@@ -1,6 +1,7 @@
 //! What every handler shares.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web;
 
@@ -8,7 +9,7 @@ use super::metrics::Metrics;
 use super::problem::Problem;
 use crate::database::Database;
 use crate::flags::Snapshot;
-use crate::primitives::Instant;
+use crate::primitives::{ChangeName, Instant};
 use crate::routing::Router;
 use crate::store::{Memory, Store};
 
@@ -19,6 +20,7 @@ pub struct AppState {
     app: Database,
     router: Arc<Router>,
     metrics: Arc<Metrics>,
+    filling: Arc<Mutex<HashSet<ChangeName>>>,
 }
 
 impl AppState {
@@ -26,7 +28,7 @@ impl AppState {
     #[must_use]
     pub fn new(memory: Arc<Memory>, app: Database, metrics: Metrics) -> Self {
         let router = Arc::new(Router::new(app.clone()));
-        Self { memory, app, router, metrics: Arc::new(metrics) }
+        Self { memory, app, router, metrics: Arc::new(metrics), filling: Arc::default() }
     }
 
     #[must_use]
@@ -67,6 +69,13 @@ impl AppState {
         jiff::Timestamp::now().into()
     }
 
+    /// Marks a change as being filled by this server until the mark is dropped; `None` if it is marked already.
+    #[must_use]
+    pub fn start_filling(&self, change: &ChangeName) -> Option<Filling> {
+        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        filling.insert(change.clone()).then(|| Filling { all: Arc::clone(&self.filling), change: change.clone() })
+    }
+
     /// Runs what waits for a database on a thread that may wait.
     pub async fn blocking<T: Send + 'static>(
         &self,
@@ -89,5 +98,17 @@ impl AppState {
             Ok(outcome)
         })
         .await
+    }
+}
+
+/// The mark of a change that is being filled.
+pub struct Filling {
+    all: Arc<Mutex<HashSet<ChangeName>>>,
+    change: ChangeName,
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.change);
     }
 }

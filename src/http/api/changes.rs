@@ -276,7 +276,7 @@ pub async fn set_side(
 }
 
 /// The audit row of what was done in the application's database. It follows that transaction: the two may be on different servers.
-fn record(
+pub(super) fn record(
     state: &AppState,
     actor: &str,
     action: &str,

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod changes;
 pub mod cohorts;
 pub mod flags;
+pub mod installs;
 pub mod reports;
 pub mod tokens;
 

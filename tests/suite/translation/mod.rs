@@ -7,3 +7,5 @@ mod fixture;
 mod histories;
 mod lifecycle;
 mod split;
+
+pub use fixture::loaded;

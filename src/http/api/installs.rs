@@ -1,0 +1,168 @@
+//! `/api/v1/changes`: installing and uninstalling a change, and filling and mending its new model.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json, Path, Query};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::changes::{ChangeAnswer, record};
+use crate::change::{ChangeFile, Mistake};
+use crate::http::auth::{Admin, Caller};
+use crate::http::problem::{Code, Problem, ProblemDocument};
+use crate::http::state::AppState;
+use crate::primitives::ChangeName;
+use crate::translation::own::get_change;
+use crate::translation::{
+    BackfillOptions, BlockDrift, Deed, TranslationError, VerifyOptions, backfill, check, install, repair, resolve,
+    uninstall, verify,
+};
+
+/// A change file to be installed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewChange {
+    /// The change file's text (TOML).
+    file: String,
+}
+
+/// How a change is uninstalled.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UninstallQuery {
+    /// Remove the record of who was billed by which model, too.
+    #[serde(default)]
+    discard_assignments: bool,
+}
+
+/// Installs a change at stage `off`. A file with mistakes is refused, with all of them.
+#[utoipa::path(post, path = "/api/v1/changes", tag = "changes", request_body = NewChange,
+    responses((status = 201, body = ChangeAnswer), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+pub async fn create(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    body: Json<NewChange>,
+) -> Result<HttpResponse, Problem> {
+    let change = state
+        .blocking(move |state| {
+            let file = ChangeFile::parse(&body.file).map_err(|mistakes| refused(&mistakes))?;
+            let mut connection = state.app().connection()?;
+            let checked =
+                check(&mut connection, state.app().url(), &file).map_err(|error| Problem::internal(&error))?;
+            if !checked.is_clean() {
+                return Err(refused(&checked.mistakes));
+            }
+            let model = resolve(&mut connection, &file)?;
+            let deed = Deed { actor: caller.actor(), at: state.now(), reason: "" };
+            let change = install(&mut connection, &model, &file, deed)?;
+            record(state, caller.actor(), "change.install", &change.name, "", &json!({ "title": change.title }))?;
+            Ok(change)
+        })
+        .await?;
+    let location = format!("/api/v1/changes/{}", change.name);
+    Ok(HttpResponse::Created().insert_header(("Location", location)).json(ChangeAnswer::from(change)))
+}
+
+fn refused(mistakes: &[Mistake]) -> Problem {
+    let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    Problem::new(Code::InvalidChangeFile, told.join("\n"))
+}
+
+/// Uninstalls a change that is at stage `off`. The rows of the new model stay: they are the application's.
+#[utoipa::path(delete, path = "/api/v1/changes/{name}", tag = "changes", params(("name" = String, Path), UninstallQuery),
+    responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+pub async fn delete(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    name: Path<ChangeName>,
+    query: Query<UninstallQuery>,
+) -> Result<HttpResponse, Problem> {
+    state
+        .blocking(move |state| {
+            let mut connection = state.app().connection()?;
+            let change = get_change(&mut connection, &name)?;
+            let model = resolve(&mut connection, &change.file)?;
+            uninstall(&mut connection, &model, query.discard_assignments)?;
+            record(state, caller.actor(), "change.uninstall", &name, "", &json!({}))
+        })
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Starts filling the new model, or goes on where an earlier backfill was stopped. Answers at once; the change's own page tells
+/// how far each block is.
+#[utoipa::path(post, path = "/api/v1/changes/{name}/backfill", tag = "changes", params(("name" = String, Path)),
+    responses((status = 202, body = Object), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+pub async fn start_backfill(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    name: Path<ChangeName>,
+) -> Result<HttpResponse, Problem> {
+    let name = name.into_inner();
+    let asked = name.clone();
+    state
+        .blocking(move |state| {
+            let change = get_change(&mut *state.app().connection()?, &asked)?;
+            if !change.stage.translates_forward() {
+                let detail = format!("`{asked}` is at stage `{}`: move it to `dualwrite` first.", change.stage);
+                return Err(Problem::new(Code::Refused, detail));
+            }
+            record(state, caller.actor(), "change.backfill", &asked, "", &json!({}))
+        })
+        .await?;
+    let Some(running) = state.start_filling(&name) else {
+        return Err(Problem::new(Code::Refused, format!("A backfill of `{name}` is running on this server.")));
+    };
+    let filling = state.clone();
+    let change = name.clone();
+    // A thread of its own, which nobody waits for, not even a server that stops: the change's page shows its progress, an error is
+    // logged, and a backfill that was cut off goes on where it was.
+    std::thread::spawn(move || {
+        if let Err(error) = fill(&filling, &change) {
+            tracing::error!(%change, %error, "the backfill stopped; it goes on where it was when it is started again");
+        }
+        drop(running);
+    });
+    let location = format!("/api/v1/changes/{name}");
+    Ok(HttpResponse::Accepted().insert_header(("Location", location.clone())).json(json!({ "progress": location })))
+}
+
+fn fill(state: &AppState, name: &ChangeName) -> Result<(), TranslationError> {
+    let mut connection = state.app().connection()?;
+    let change = get_change(&mut connection, name)?;
+    let model = resolve(&mut connection, &change.file)?;
+    let options = BackfillOptions { batch_rows: None, restart: false };
+    backfill(&mut connection, &model, options, &mut |_, _, _| true)?;
+    Ok(())
+}
+
+/// Refreshes the rows that verify finds to differ, and verifies again. Answers when it is done.
+#[utoipa::path(post, path = "/api/v1/changes/{name}/repair", tag = "changes", params(("name" = String, Path)),
+    responses((status = 200, body = Object), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+pub async fn run_repair(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    name: Path<ChangeName>,
+) -> Result<Json<Value>, Problem> {
+    state
+        .blocking(move |state| {
+            let mut connection = state.app().connection()?;
+            let change = get_change(&mut connection, &name)?;
+            let model = resolve(&mut connection, &change.file)?;
+            let found = repair(&mut connection, &model, VerifyOptions::default(), &mut |_, _| {})?;
+            let left = verify(&mut connection, &model, VerifyOptions::default(), &mut |_, _| {})?;
+            let repaired: u64 = found.iter().map(BlockDrift::drift).sum();
+            let drift: u64 = left.iter().map(BlockDrift::drift).sum();
+            record(
+                state,
+                caller.actor(),
+                "change.repair",
+                &name,
+                "",
+                &json!({ "repaired": repaired, "drift": drift }),
+            )?;
+            Ok(Json(json!({ "change": name.as_ref(), "repaired": found, "drift": drift, "blocks": left })))
+        })
+        .await
+}

@@ -1,0 +1,101 @@
+//! A change from its file to a signed report and back, all of it over HTTP.
+
+use std::time::{Duration, Instant};
+
+use changeover::store::tokens::Role;
+use serde_json::{Value, json};
+
+use super::{Api, Call};
+use crate::support::each_database;
+
+const FILE: &str = include_str!("../../../examples/video-hosting/change.toml");
+const CHANGE: &str = "/api/v1/changes/billing-allocation";
+const FLAG: &str = r#"{"key":"billing-allocation","type":"string","change":"billing-allocation","variants":{"old":"old","new":"new"},"default_variant":"old","off_variant":"old","rules":[{"cohort":"first","serve":{"variant":"new"}}]}"#;
+
+fn sent(api: &Api, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let token = Some(api.token(Role::Admin));
+    let headers = [("Content-Type", "application/json")];
+    let text = if body.is_null() { String::new() } else { body.to_string() };
+    let reply = api.send(&Call { method, path, token, headers: &headers, body: text.as_bytes() });
+    (reply.status.as_u16(), reply.json())
+}
+
+/// Sends what must succeed.
+fn done(api: &Api, method: &str, path: &str, body: &Value) -> Value {
+    let (status, answer) = sent(api, method, path, body);
+    assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+    answer
+}
+
+fn wait_until_filled(api: &Api) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let status = done(api, "GET", CHANGE, &Value::Null);
+        let blocks = status["backfill"].as_array().cloned().unwrap_or_default();
+        if blocks.len() == 4 && blocks.iter().all(|block| block["finished"] == true) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the backfill did not end: {status}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_change_goes_live_over_http_and_comes_back() {
+    each_database(|database| {
+        drop(crate::translation::loaded(&database));
+        let api = Api::new(&database);
+        let (status, answer) =
+            sent(&api, "POST", "/api/v1/changes", &json!({ "file": FILE.replace("charges c JOIN", "chargse c JOIN") }));
+        assert_eq!((status, answer["code"].as_str()), (422, Some("invalid_change_file")), "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("`chargse`"), "{answer}");
+        assert_eq!(done(&api, "POST", "/api/v1/changes", &json!({ "file": FILE }))["stage"], "off");
+        assert_eq!(sent(&api, "POST", "/api/v1/changes", &json!({ "file": FILE })).0, 409);
+
+        assert_eq!(sent(&api, "POST", &format!("{CHANGE}/backfill"), &Value::Null).0, 409, "nothing translates yet");
+        let stage = format!("{CHANGE}/stage");
+        done(&api, "PUT", &stage, &json!({ "to": "dualwrite" }));
+        assert_eq!(sent(&api, "PUT", &stage, &json!({ "to": "shadow" })).0, 409, "the backfill is missing");
+        done(&api, "POST", &format!("{CHANGE}/backfill"), &Value::Null);
+        wait_until_filled(&api);
+        assert_eq!(done(&api, "POST", &format!("{CHANGE}/verify"), &Value::Null)["drift"], 0);
+        done(&api, "PUT", &stage, &json!({ "to": "shadow" }));
+
+        done(&api, "POST", "/api/v1/cohorts", &json!({ "name": "first" }));
+        let upload = Call {
+            method: "PUT",
+            path: "/api/v1/cohorts/first/ids",
+            token: Some(api.token(Role::Admin)),
+            headers: &[("Content-Type", "text/plain")],
+            body: b"1\n",
+        };
+        assert_eq!(api.send(&upload).status.as_u16(), 200);
+        done(&api, "POST", "/api/v1/flags", &serde_json::from_str(FLAG).unwrap());
+        assert_eq!(sent(&api, "PUT", &stage, &json!({ "to": "live" })).0, 409, "no report is signed");
+        let report = done(&api, "POST", &format!("{CHANGE}/reports"), &json!({}));
+        let id = report["id"].as_str().unwrap_or_else(|| panic!("{report}"));
+        done(&api, "POST", &format!("{CHANGE}/reports/{id}/signatures"), &json!({ "role": "finance" }));
+        done(&api, "PUT", &stage, &json!({ "to": "live" }));
+        let receipt = done(&api, "POST", &format!("{CHANGE}/assignments"), &json!({ "period": "2026-11" }));
+        assert_eq!(receipt["assigned_new"], 1, "{receipt}");
+
+        let evaluated = |user: u32| {
+            done(
+                &api,
+                "POST",
+                "/ofrep/v1/evaluate/flags/billing-allocation",
+                &json!({ "context": { "targetingKey": user.to_string() } }),
+            )
+        };
+        assert_eq!((&evaluated(1)["value"], &evaluated(3)["value"]), (&json!("new"), &json!("old")));
+        assert_eq!(sent(&api, "DELETE", CHANGE, &Value::Null).0, 409, "it is live");
+        let back = done(&api, "PUT", &stage, &json!({ "to": "shadow", "reason": "a second look" }));
+        assert_eq!(back["released"], 1, "{back}");
+        for to in ["dualwrite", "off"] {
+            done(&api, "PUT", &stage, &json!({ "to": to }));
+        }
+        assert_eq!(sent(&api, "DELETE", CHANGE, &Value::Null).0, 409, "who was billed how is recorded");
+        done(&api, "DELETE", &format!("{CHANGE}?discard_assignments=true"), &Value::Null);
+        assert_eq!(sent(&api, "GET", CHANGE, &Value::Null).0, 404);
+    });
+}

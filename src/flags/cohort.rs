@@ -42,8 +42,8 @@ impl Cohort {
 /// A set of ids. Exact: `7`, `07` and `+7` are three ids, and so are a UUID in lower and in upper case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CohortIds {
-    decimals: Box<[u64]>,
-    uuids: Box<[u128]>,
+    decimals: Sorted<u64>,
+    uuids: Sorted<u128>,
     texts: Texts,
 }
 
@@ -51,15 +51,15 @@ impl CohortIds {
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {
         match Packed::of(id) {
-            Packed::Decimal(number) => self.decimals.binary_search(&number).is_ok(),
-            Packed::Uuid(number) => self.uuids.binary_search(&number).is_ok(),
+            Packed::Decimal(number) => self.decimals.contains(number),
+            Packed::Uuid(number) => self.uuids.contains(number),
             Packed::Text(text) => self.texts.contains(text),
         }
     }
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.decimals.len() + self.uuids.len() + self.texts.ends.len()
+        self.decimals.values.len() + self.uuids.values.len() + self.texts.ends.len()
     }
 
     #[must_use]
@@ -69,18 +69,15 @@ impl CohortIds {
 
     /// All ids: decimals by value, then UUIDs, then texts by their bytes.
     pub fn iter(&self) -> impl Iterator<Item = String> + '_ {
-        let decimals = self.decimals.iter().map(u64::to_string);
-        let uuids = self.uuids.iter().map(|number| uuid_text(*number));
+        let decimals = self.decimals.values.iter().map(u64::to_string);
+        let uuids = self.uuids.values.iter().map(|number| uuid_text(*number));
         decimals.chain(uuids).chain((0..self.texts.ends.len()).map(|at| self.texts.get(at).to_owned()))
     }
 
     /// The bytes that the ids take in memory.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        size_of_val(&*self.decimals)
-            + size_of_val(&*self.uuids)
-            + size_of_val(&*self.texts.ends)
-            + self.texts.buffer.len()
+        self.decimals.size_bytes() + self.uuids.size_bytes() + size_of_val(&*self.texts.ends) + self.texts.buffer.len()
     }
 }
 
@@ -95,7 +92,7 @@ impl<T: AsRef<str>> FromIterator<T> for CohortIds {
                 Packed::Text(text) => texts.push(Box::<str>::from(text)),
             }
         }
-        Self { decimals: sorted(decimals), uuids: sorted(uuids), texts: Texts::of(&sorted(texts)) }
+        Self { decimals: Sorted::of(decimals), uuids: Sorted::of(uuids), texts: Texts::of(&sorted(texts)) }
     }
 }
 
@@ -103,6 +100,34 @@ fn sorted<T: Ord>(mut values: Vec<T>) -> Box<[T]> {
     values.sort_unstable();
     values.dedup();
     values.into_boxed_slice()
+}
+
+/// Sorted numbers, and the first one of each block of them: those fit a processor's cache, so that a look-up waits for memory
+/// once and not for each of twenty steps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Sorted<T> {
+    values: Box<[T]>,
+    firsts: Box<[T]>,
+}
+
+/// How many numbers are a block: two cache lines of decimals.
+const BLOCK: usize = 16;
+
+impl<T: Ord + Copy> Sorted<T> {
+    fn of(values: Vec<T>) -> Self {
+        let values = sorted(values);
+        Self { firsts: values.iter().step_by(BLOCK).copied().collect(), values }
+    }
+
+    fn contains(&self, value: T) -> bool {
+        let blocks = self.firsts.partition_point(|first| *first <= value);
+        let Some(block) = blocks.checked_sub(1) else { return false };
+        self.values.iter().skip(block * BLOCK).take(BLOCK).any(|other| *other == value)
+    }
+
+    fn size_bytes(&self) -> usize {
+        size_of_val(&*self.values) + size_of_val(&*self.firsts)
+    }
 }
 
 /// Sorted texts in one buffer, each known by where it ends.
@@ -226,7 +251,8 @@ mod tests {
         let uuids: CohortIds = (0..1_000_000_u128).map(|n| uuid_text(n << 64 | n)).collect();
         assert!(uuids.size_bytes() <= 40 << 20);
         assert_eq!((decimals.len(), uuids.len()), (1_000_000, 1_000_000));
-        assert!(decimals.contains("6999993") && !decimals.contains("6999994"));
+        assert!((0..1_000_000).all(|n| decimals.contains(&(n * 7).to_string())));
+        assert!((0..1_000_000).all(|n| !decimals.contains(&(n * 7 + 1).to_string())));
     }
 
     proptest! {

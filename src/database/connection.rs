@@ -78,7 +78,8 @@ impl DatabaseConnection {
         match url {
             DatabaseUrl::Postgres(text) => {
                 let mut connection = PgConnection::establish(text).map_err(failed)?;
-                connection.batch_execute("SET application_name = 'changeover'; SET TIME ZONE 'UTC'")?;
+                // Compiling a comparison takes longer than running it: 50,000 charges took 9.5 s with JIT and 2.8 s without.
+                connection.batch_execute("SET application_name = 'changeover'; SET TIME ZONE 'UTC'; SET jit = off")?;
                 Ok(Self::Postgres(connection))
             }
             DatabaseUrl::Sqlite(_) => {

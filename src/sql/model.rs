@@ -57,8 +57,8 @@ pub struct BlockModel {
     pub owns: Option<String>,
     pub split: Option<SplitModel>,
     pub follows: Vec<FollowModel>,
-    /// Query for keys that `follows` leaves alone, its parameters replaced.
-    pub frozen: Option<String>,
+    /// Keys that `follows` leaves alone.
+    pub frozen: Option<FrozenModel>,
     /// False: rows of the target are only updated.
     pub insert: bool,
 }
@@ -77,6 +77,15 @@ pub struct SplitModel {
     pub amount: String,
     pub by: String,
     pub first: Option<String>,
+}
+
+/// Keys of closed periods.
+#[derive(Debug, Clone)]
+pub struct FrozenModel {
+    /// The query, its parameters replaced.
+    pub query: String,
+    /// Its result column, unquoted. Named, so that both databases look one key up instead of reading all.
+    pub column: String,
 }
 
 /// A follow table, and how its changes find driving keys.
@@ -158,6 +167,19 @@ impl BlockModel {
     #[must_use]
     pub fn is_one_to_one(&self) -> bool {
         self.identity == [self.key.clone()]
+    }
+
+    /// True for a `key` (an SQL expression) that is not frozen, or has no row in the target yet; `None` for a block without `frozen`.
+    #[must_use]
+    pub fn thawed(&self, key: &str) -> Option<String> {
+        let frozen = self.frozen.as_ref()?;
+        Some(format!(
+            "(NOT EXISTS (SELECT 1 FROM (\n{}\n) z WHERE z.{} = {key}) OR NOT EXISTS (SELECT 1 FROM {} t WHERE t.{} = {key}))",
+            trimmed(&frozen.query),
+            quoted(&frozen.column),
+            self.target.sql,
+            quoted(&self.key),
+        ))
     }
 
     /// Mapped columns that do not identify the row.

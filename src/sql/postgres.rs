@@ -278,8 +278,8 @@ fn collect_keys(block: &BlockModel, table: &TableModel, event: Event) -> String 
     }
     for follow in block.follows.iter().filter(|follow| follow.table == *table) {
         let keys = format!("SELECT f.key FROM (\n{}\n) AS f(key)", trimmed(&follow.keys));
-        sources.push(match &block.frozen {
-            Some(frozen) => format!("{keys} WHERE {}", thawed(block, frozen, "f.key")),
+        sources.push(match block.thawed("f.key") {
+            Some(thawed) => format!("{keys} WHERE {thawed}"),
             None => keys,
         });
     }
@@ -288,17 +288,6 @@ fn collect_keys(block: &BlockModel, table: &TableModel, event: Event) -> String 
         variable(block),
         sources.join("\nUNION ALL\n"),
         with = event.with_changed(),
-    )
-}
-
-/// True for a key that is not frozen, or has no row in the target yet.
-#[must_use]
-pub fn thawed(block: &BlockModel, frozen: &str, key: &str) -> String {
-    format!(
-        "(NOT EXISTS (SELECT 1 FROM (\n{}\n) AS z(key) WHERE z.key = {key}) OR NOT EXISTS (SELECT 1 FROM {} t WHERE t.{} = {key}))",
-        trimmed(frozen),
-        block.target.sql,
-        quoted(&block.key),
     )
 }
 
@@ -393,11 +382,10 @@ fn refresh_function(change: &ChangeModel, block: &BlockModel) -> String {
 fn batch_function(change: &ChangeModel, block: &BlockModel) -> String {
     let driving = &block.driving;
     let (table, key) = (&driving.table.sql, quoted(&driving.key));
-    let wanted = match &block.frozen {
-        Some(frozen) => format!(
-            "  work := ARRAY(SELECT u.key FROM unnest(keys) AS u(key) WHERE {} ORDER BY 1);\n",
-            thawed(block, frozen, "u.key")
-        ),
+    let wanted = match block.thawed("u.key") {
+        Some(thawed) => {
+            format!("  work := ARRAY(SELECT u.key FROM unnest(keys) AS u(key) WHERE {thawed} ORDER BY 1);\n")
+        }
         None => String::from("  work := keys;\n"),
     };
     format!(

@@ -183,23 +183,17 @@ fn trigger_body(
             body.push_str(&format!(
                 "INSERT INTO {} SELECT DISTINCT f.key, 0 FROM (SELECT NULL AS key WHERE 0 UNION ALL SELECT * FROM (\n{keys}\n)) f WHERE f.key IS NOT NULL{};\n",
                 refresh_view(change, block),
-                thawed(block, "f.key"),
+                and_thawed(block, "f.key"),
             ));
         }
     }
     Ok(body)
 }
 
-/// ` AND …`: true for a key that is not frozen, or has no row in the target yet. Empty for a block without `frozen`.
+/// ` AND …`: a block's keys that may be refreshed by others than their own row. Empty for a block without `frozen`.
 #[must_use]
-pub fn thawed(block: &BlockModel, key: &str) -> String {
-    let Some(frozen) = &block.frozen else { return String::new() };
-    format!(
-        " AND ({key} NOT IN (\n{}\n) OR NOT EXISTS (SELECT 1 FROM {} t WHERE t.{} = {key}))",
-        trimmed(frozen),
-        block.target.sql,
-        quoted(&block.key)
-    )
+pub fn and_thawed(block: &BlockModel, key: &str) -> String {
+    block.thawed(key).map(|thawed| format!(" AND {thawed}")).unwrap_or_default()
 }
 
 /// Refreshes the target rows of the row that was written.

@@ -3,7 +3,7 @@
 use crate::primitives::Dialect;
 
 use super::expected::{expected, key_of_query};
-use super::model::{BlockModel, trimmed};
+use super::model::BlockModel;
 use super::names::{literal, quoted};
 use super::statements::{differs, owned_condition};
 
@@ -37,8 +37,7 @@ pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) ->
         changed
     };
     let key = format!("coalesce(e.{key}, a.{key})", key = quoted(&block.key));
-    let thawed =
-        block.frozen.as_ref().map(|frozen| format!("\n  AND {}", thawed(block, frozen, &key))).unwrap_or_default();
+    let thawed = block.thawed(&key).map(|thawed| format!("\n  AND {thawed}")).unwrap_or_default();
     // Named and materialized: SQLite makes an index for a join with a table of its own, but scans a subquery in a FULL JOIN.
     let tables = format!(
         "WITH e AS MATERIALIZED (SELECT 1 AS co_there, x.* FROM (\n{expected}\n) x),\n\
@@ -105,16 +104,6 @@ pub fn restriction(block: &BlockModel, column: &str, range: &KeyRange) -> String
 #[must_use]
 pub fn key_literal(block: &BlockModel, value: &str) -> String {
     if block.driving.key_is_integer && value.parse::<i64>().is_ok() { value.to_owned() } else { literal(value) }
-}
-
-/// True for a key that is not frozen, or has no row in the target yet.
-fn thawed(block: &BlockModel, frozen: &str, key: &str) -> String {
-    format!(
-        "({key} NOT IN (\n{}\n) OR NOT EXISTS (SELECT 1 FROM {} t WHERE t.{} = {key}))",
-        trimmed(frozen),
-        block.target.sql,
-        quoted(&block.key),
-    )
 }
 
 fn image(block: &BlockModel, dialect: Dialect, relation: &str) -> String {

@@ -205,7 +205,7 @@ impl Filling<'_> {
             "INSERT INTO {} SELECT {key}, 0 FROM {table} d WHERE {}{} ORDER BY {key}",
             sqlite::refresh_view(self.model, block),
             restriction(block, &key, &range),
-            sqlite::thawed(block, &key),
+            sqlite::and_thawed(block, &key),
         ))?;
         connection.batch(&format!("UPDATE {control} SET mode = 0"))?;
         Ok((Some(last_key), usize::try_from(row.integer("keys")?).unwrap_or(0)))
@@ -266,7 +266,7 @@ pub fn fill_in_transaction(connection: &mut DatabaseConnection, model: &ChangeMo
             Dialect::Sqlite => format!(
                 "INSERT INTO {} SELECT d.{key}, 0 FROM {table} d WHERE 1 = 1{} ORDER BY 1",
                 sqlite::refresh_view(model, block),
-                sqlite::thawed(block, &format!("d.{key}")),
+                sqlite::and_thawed(block, &format!("d.{key}")),
             ),
         };
         connection.batch(&sql)?;

@@ -4,7 +4,7 @@ use crate::change::{Block, ChangeFile, Query};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect};
 use crate::sql::catalogue::{Catalogue, Column, KeyKind, Table};
 use crate::sql::model::{
-    BlockModel, ChangeModel, DrivingModel, FollowModel, SourceModel, SplitModel, TableModel, trimmed,
+    BlockModel, ChangeModel, DrivingModel, FollowModel, FrozenModel, SourceModel, SplitModel, TableModel, trimmed,
 };
 use crate::sql::names::quoted;
 use crate::sql::rewrite::replace_parameter;
@@ -52,9 +52,7 @@ fn resolve_block(
     };
     let is_text =
         |name: &&String| target.columns.iter().any(|column| column.name == **name && column.kind == KeyKind::Text);
-    let frozen = block.frozen.as_ref().map(|frozen| {
-        replace_parameter(trimmed(&frozen.value), ":open_period", &open_period_sql(connection.dialect(), &file.name))
-    });
+    let frozen = block.frozen.as_ref().map(|frozen| resolve_frozen(connection, file, &frozen.value)).transpose()?;
     Ok(BlockModel {
         id: block.id,
         key: place.column(target, &block.key.value)?.name.clone(),
@@ -81,6 +79,21 @@ fn source(block: &Block) -> SourceModel {
         Query::Columns(columns) => SourceModel::Columns(columns.pairs.clone()),
         Query::Select(text) => SourceModel::Select(text.value.clone()),
     }
+}
+
+/// The name of the result column is the same whatever the open period is, and Changeover's own tables may not be there yet.
+fn resolve_frozen(
+    connection: &mut DatabaseConnection,
+    file: &ChangeFile,
+    query: &str,
+) -> Result<FrozenModel, TranslationError> {
+    let query = trimmed(query);
+    let columns = result_columns(connection, &replace_parameter(query, ":open_period", "''"))?;
+    let Some(column) = columns.into_iter().next() else {
+        return Err(TranslationError::Unsupported(format!("`frozen` returns no column: {query}")));
+    };
+    let open_period = open_period_sql(connection.dialect(), &file.name);
+    Ok(FrozenModel { query: replace_parameter(query, ":open_period", &open_period), column })
 }
 
 /// A block and where its names are looked up.

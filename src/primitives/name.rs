@@ -107,13 +107,13 @@ name_type!(
     |text| is_plain(text, 128, &['.', '_', '-'])
 );
 name_type!(
-    /// The name of a change: lower case, digits and `-`, at most 40 characters, because names of
-    /// database objects are made from it and PostgreSQL cuts those at 63 bytes.
+    /// The name of a change: lower case, digits and `-`, at most 32 characters, because names of database objects are made from it
+    /// and PostgreSQL cuts those at 63 bytes.
     ChangeName,
     "change name",
-    "1 to 40 lower-case letters, digits or `-`, and the first one a letter",
+    "1 to 32 lower-case letters, digits or `-`, and the first one a letter",
     |text| {
-        text.len() <= 40
+        text.len() <= 32
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     }

@@ -143,6 +143,14 @@ pub fn triggers(change: &ChangeModel, direction: Direction) -> Vec<(TableModel, 
     statements
 }
 
+/// Waits until every transaction that has written a source table has ended, and keeps new ones waiting until this one has.
+#[must_use]
+pub fn lock_sources(change: &ChangeModel, direction: Direction) -> Vec<String> {
+    let mut tables: Vec<String> = change.sources_of(direction).into_iter().map(|table| table.sql).collect();
+    tables.sort();
+    tables.iter().map(|table| format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")).collect()
+}
+
 /// Drops the triggers, then the functions. `DROP TRIGGER` takes an exclusive lock on its table.
 #[must_use]
 pub fn drop_all(change: &ChangeModel) -> Vec<String> {

@@ -108,7 +108,7 @@ fn move_in_transaction(
     let to = wanted.to;
     let change = get_change(connection, &model.name)?;
     check_step(&change, to)?;
-    for statement in statements(model, to)? {
+    for statement in statements(model, change.stage, to)? {
         connection.batch(&statement)?;
     }
     let sql = format!("UPDATE {} SET stage = $1, stage_at = $2 WHERE name = $3", own(connection.dialect(), "change"));
@@ -122,13 +122,23 @@ fn move_in_transaction(
     get_change(connection, &model.name)
 }
 
-/// What a stage makes of the triggers.
-fn statements(model: &ChangeModel, stage: Stage) -> Result<Vec<String>, TranslationError> {
-    let (forward, backward) = (stage.translates_forward(), stage.translates_backward());
+/// What a move makes of the triggers.
+///
+/// On PostgreSQL, replacing a function waits for nobody: a transaction that has written already, and that no trigger saw, could commit
+/// after a backfill has passed its rows. So a direction that is switched on takes its tables' locks, which wait for such transactions,
+/// as CREATE TRIGGER would.
+fn statements(model: &ChangeModel, from: Stage, to: Stage) -> Result<Vec<String>, TranslationError> {
+    let (forward, backward) = (to.translates_forward(), to.translates_backward());
     match model.dialect {
         Dialect::Postgres => {
             let mut statements = postgres::trigger_functions(model, Direction::Forward, forward);
             statements.extend(postgres::trigger_functions(model, Direction::Backward, backward));
+            if forward && !from.translates_forward() {
+                statements.extend(postgres::lock_sources(model, Direction::Forward));
+            }
+            if backward && !from.translates_backward() {
+                statements.extend(postgres::lock_sources(model, Direction::Backward));
+            }
             Ok(statements)
         }
         Dialect::Sqlite => {

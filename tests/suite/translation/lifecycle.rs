@@ -203,3 +203,42 @@ fn closed_periods_are_left_alone_by_who_joins_later() {
         assert!(refused.to_string().contains("closed already"), "{refused}");
     });
 }
+
+#[test]
+fn a_transaction_that_wrote_before_dualwrite_is_waited_for_on_postgres() {
+    let database = TestDatabase::postgres();
+    let mut connection = loaded(&database);
+    let model = resolve(&mut connection, &file()).unwrap();
+    install(&mut connection, &model, &file(), deed()).unwrap();
+    let mut early = database.connection();
+    early.batch("BEGIN; INSERT INTO users (id, name) VALUES (80, 'early')").unwrap();
+    std::thread::scope(|scope| {
+        let (database, model) = (&database, &model);
+        let mover = scope.spawn(move || step(&mut database.connection(), model, Stage::DualWrite));
+        let waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        while connection.get_row(waiting, &[]).unwrap().integer("n").unwrap() == 0 {
+            assert!(!mover.is_finished(), "the move did not wait for the open transaction");
+        }
+        early.batch("COMMIT").unwrap();
+        mover.join().unwrap();
+    });
+    let options = BackfillOptions { batch_rows: None, restart: false };
+    backfill(&mut connection, &model, options, &mut |_, _, _| true).unwrap();
+    assert_eq!(count(&mut connection, "accounts WHERE owner_id = 80"), 1);
+}
+
+#[test]
+fn old_code_needs_no_right_on_the_new_tables_on_postgres() {
+    let installed = installed(TestDatabase::postgres(), Stage::Live);
+    let mut connection = installed.connection();
+    connection
+        .batch("DO $$ BEGIN CREATE ROLE changeover_legacy; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+                GRANT SELECT, INSERT, UPDATE, DELETE ON users, videos, charges TO changeover_legacy;
+                SET ROLE changeover_legacy;
+                INSERT INTO charges (id, user_id, video_id, period, currency, amount_minor) VALUES (90, 1, 1, '2026-11', 'EUR', 10);
+                UPDATE videos SET user_id = 3 WHERE id = 4;
+                DELETE FROM charges WHERE id = 3;
+                RESET ROLE")
+        .unwrap();
+    installed.assert_agrees(true, &|| String::from("old code under a role of its own"));
+}

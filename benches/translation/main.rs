@@ -23,13 +23,13 @@ use workload::Workload;
 #[derive(Debug, Parser)]
 pub struct Arguments {
     /// Seconds that each variant is measured in each round
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// Rounds; the median of each variant counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Charges that are there before the first insert
-    #[arg(long, default_value_t = 50_000)]
+    #[arg(long, default_value_t = 20_000)]
     charges: u64,
     /// Clients on PostgreSQL
     #[arg(long, default_value_t = 4)]

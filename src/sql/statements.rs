@@ -73,9 +73,11 @@ pub fn upsert_from(block: &BlockModel, dialect: Dialect, query: &str, (restricti
         format!("DO UPDATE SET {} WHERE ({differs}){}", set.join(", "), owned_row(block))
     };
     format!(
-        "INSERT INTO {} ({columns})\nSELECT {columns} FROM (\n{expected}\n) e WHERE {gate}\nON CONFLICT ({}) {action}",
+        "INSERT INTO {} ({columns})\nSELECT {columns} FROM (\n{expected}\n) e WHERE {gate}{order}\nON CONFLICT ({identity}) {action}",
         block.target.sql,
-        identity.join(", "),
+        identity = identity.join(", "),
+        // Two refreshes that overlap lock the rows that they share in the same order, and so wait instead of deadlocking.
+        order = if dialect == Dialect::Postgres { format!(" ORDER BY {}", identity.join(", ")) } else { String::new() },
         columns = columns.join(", "),
     )
 }

@@ -1,5 +1,8 @@
 //! Random histories: what old and new code may do, in any order; after each history both models agree.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use changeover::change::Stage;
 use changeover::database::{DatabaseConnection, DatabaseError};
 
@@ -120,10 +123,13 @@ fn deed_of_new_code(random: &mut Random, stage: Stage) -> Vec<String> {
     }
 }
 
+static RETRIES: AtomicU64 = AtomicU64::new(0);
+
 /// Runs one transaction as an application would: once more if the database says so. A constraint of the application's own schema may
 /// refuse a deed that lost a race; then nothing of it has happened.
 fn act(connection: &mut DatabaseConnection, statements: &[String]) {
-    for _ in 0..50 {
+    let mut last = String::new();
+    for attempt in 1..=50 {
         let outcome = connection.in_transaction::<_, DatabaseError>(|connection| {
             for statement in statements {
                 connection.execute(statement, &[])?;
@@ -132,7 +138,12 @@ fn act(connection: &mut DatabaseConnection, statements: &[String]) {
         });
         match outcome {
             Ok(()) => return,
-            Err(error) if error.is_retryable() => {}
+            // As any application does: a victim that comes back at once meets the same transaction again.
+            Err(error) if error.is_retryable() => {
+                last = error.to_string();
+                RETRIES.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(attempt * 2 + u64::from(std::process::id()) % 3));
+            }
             Err(error) => {
                 let text = error.to_string();
                 let refused = text.contains("foreign key")
@@ -146,7 +157,7 @@ fn act(connection: &mut DatabaseConnection, statements: &[String]) {
             }
         }
     }
-    panic!("fifty retries were not enough: {statements:#?}");
+    panic!("fifty retries were not enough ({last}): {statements:#?}");
 }
 
 /// Runs `deeds` deeds and returns what was done. `after_each` looks at the database in between.
@@ -219,5 +230,6 @@ fn several_writers_at_once_leave_no_drift_on_postgres() {
             });
             installed.assert_agrees(stage == Stage::Live, &|| format!("{stage}, round {round}: {told:#?}"));
         }
+        println!("{stage}: {} deadlocks in 5,200 transactions", RETRIES.swap(0, Ordering::Relaxed));
     }
 }

@@ -230,6 +230,6 @@ fn several_writers_at_once_leave_no_drift_on_postgres() {
             });
             installed.assert_agrees(stage == Stage::Live, &|| format!("{stage}, round {round}: {told:#?}"));
         }
-        println!("{stage}: {} deadlocks in 5,200 transactions", RETRIES.swap(0, Ordering::Relaxed));
+        eprintln!("{stage}: {} deadlocks in 5,200 transactions", RETRIES.swap(0, Ordering::Relaxed));
     }
 }

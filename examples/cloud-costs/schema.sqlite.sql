@@ -25,14 +25,14 @@ CREATE INDEX charges_period ON charges (period);
 -- The new model: a charge is allocated to the business unit in its tags, and one without is divided over the business
 -- units of its sub-account by what is tagged there. What follows from a row of the old model goes with it.
 CREATE TABLE cost_shares (
-    sub_account_id TEXT NOT NULL REFERENCES sub_accounts (id) ON DELETE CASCADE,
+    sub_account_id TEXT NOT NULL REFERENCES sub_accounts (id) ON DELETE CASCADE ON UPDATE CASCADE,
     business_unit  TEXT NOT NULL,
     weight         INTEGER NOT NULL CHECK (weight >= 1),
     PRIMARY KEY (sub_account_id, business_unit)
 );
 
 CREATE TABLE charge_allocations (
-    charge_id     INTEGER NOT NULL REFERENCES charges (id) ON DELETE CASCADE,
+    charge_id     INTEGER NOT NULL REFERENCES charges (id) ON DELETE CASCADE ON UPDATE CASCADE,
     business_unit TEXT NOT NULL,
     weight        INTEGER NOT NULL,
     amount        INTEGER NOT NULL,

@@ -32,17 +32,17 @@ CREATE INDEX charges_period ON charges (period);
 CREATE INDEX charges_reverses_id ON charges (reverses_id);
 
 -- The new model: accounts own videos, users are members of accounts, and a charge is divided over the members by weight.
--- Whatever follows from a row of the old model goes with it (ON DELETE CASCADE): a constraint between the new tables and
+-- Whatever follows from a row of the old model goes with it, in a delete and in a change of its key: a constraint between the new tables and
 -- the old ones must never refuse what old code does.
 CREATE TABLE accounts (
     id       INTEGER PRIMARY KEY,
-    owner_id INTEGER NOT NULL UNIQUE REFERENCES users (id) ON DELETE CASCADE,
+    owner_id INTEGER NOT NULL UNIQUE REFERENCES users (id) ON DELETE CASCADE ON UPDATE CASCADE,
     name     TEXT
 );
 
 CREATE TABLE memberships (
-    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
-    user_id    INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE ON UPDATE CASCADE,
+    user_id    INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE ON UPDATE CASCADE,
     role       TEXT NOT NULL DEFAULT 'member' CHECK (role IN ('owner', 'member')),
     weight     INTEGER NOT NULL DEFAULT 1 CHECK (weight >= 0),
     PRIMARY KEY (account_id, user_id)
@@ -50,14 +50,14 @@ CREATE TABLE memberships (
 CREATE INDEX memberships_user_id ON memberships (user_id);
 
 CREATE TABLE video_accounts (
-    video_id   INTEGER PRIMARY KEY REFERENCES videos (id) ON DELETE CASCADE,
-    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE
+    video_id   INTEGER PRIMARY KEY REFERENCES videos (id) ON DELETE CASCADE ON UPDATE CASCADE,
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE ON UPDATE CASCADE
 );
 CREATE INDEX video_accounts_account_id ON video_accounts (account_id);
 
 -- Payer and account are no foreign keys: what was allocated in a closed period outlives both.
 CREATE TABLE charge_allocations (
-    charge_id    INTEGER NOT NULL REFERENCES charges (id) ON DELETE CASCADE,
+    charge_id    INTEGER NOT NULL REFERENCES charges (id) ON DELETE CASCADE ON UPDATE CASCADE,
     payer_id     INTEGER NOT NULL,
     account_id   INTEGER NOT NULL,
     weight       INTEGER NOT NULL,

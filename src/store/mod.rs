@@ -7,6 +7,7 @@ pub mod cohort_leaves;
 pub mod cohorts;
 mod error;
 pub mod flags;
+pub mod leases;
 mod memory;
 pub mod migrations;
 mod page;

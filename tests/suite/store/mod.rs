@@ -1,6 +1,7 @@
 //! The store on both databases: migrations, versions, cohorts against a model, the audit log, memory.
 
 mod cohorts;
+mod leases;
 mod migrations;
 mod versions;
 

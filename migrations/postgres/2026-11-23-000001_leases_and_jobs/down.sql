@@ -1,0 +1,2 @@
+DROP TABLE svc_changeover_jobs;
+DROP TABLE svc_changeover_leases;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::stage::Stage;
 use crate::primitives::{ChangeName, FlagKey};
 
 /// A value and the line of the change file (from 1) on which it begins.
@@ -23,6 +24,8 @@ pub struct ChangeFile {
     /// Forward blocks in the order of the file, then backward blocks in the order of the file.
     pub blocks: Vec<Block>,
     pub allocation: Option<Allocation>,
+    /// What becomes of a write that cannot be translated; `None`: as the stage says.
+    pub on_error: Option<OnError>,
     /// The text that all this was read from.
     pub text: String,
 }
@@ -78,6 +81,8 @@ pub struct Block {
     pub split: Option<Split>,
     /// Query for keys that are left alone by `follows`; may use `:open_period`.
     pub frozen: Option<Located<String>>,
+    /// What becomes of a write that this block cannot translate; `None`: as the file or the stage says.
+    pub on_error: Option<OnError>,
     /// Backward blocks only.
     pub backward: Backward,
 }
@@ -87,6 +92,27 @@ impl Block {
     #[must_use]
     pub fn label(&self) -> String {
         format!("{} ({})", self.id, self.into.value)
+    }
+}
+
+/// What becomes of a write whose translation fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The write succeeds; the keys concerned wait in the pending queue.
+    Queue,
+    /// The write fails with translation's error.
+    Fail,
+}
+
+impl OnError {
+    /// What a stage does where the change file says nothing: while the old model has the authority it must not suffer for the new one.
+    #[must_use]
+    pub fn by_default(stage: Stage) -> Self {
+        match stage {
+            Stage::Off | Stage::DualWrite | Stage::Shadow => Self::Queue,
+            Stage::Live | Stage::RampDown | Stage::Complete => Self::Fail,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod parse;
 mod stage;
 
 pub use file::{
-    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, Query, Routing, Split,
+    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, OnError, Query, Routing, Split,
 };
 pub use mistake::{Mistake, nearest, shown};
 pub use stage::{Stage, UnknownStage};

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::document::{Document, Section};
 use super::file::{
-    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, Query, Routing, Split,
+    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, OnError, Query, Routing, Split,
 };
 use super::mistake::{Mistake, shown};
 use crate::primitives::{ChangeName, FlagKey};
@@ -60,7 +60,7 @@ fn syntax_mistakes(document: &Document<'_>, errors: &[toml::de::Error]) -> Vec<M
 
 fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> Option<ChangeFile> {
     let root = Section { table: root, line: 1, name: None };
-    document.refuse_unknown_keys(&root, &["format", "name", "title", "routing", "forward", "backward", "allocation"]);
+    document.refuse_unknown_keys(&root, &["format", "name", "title", "on_error", "routing", "forward", "backward", "allocation"]);
     if document.find(&root, "format").is_none() {
         document.mistake(&root, 1, "`format` is missing", "add format = 1 as the first line");
     }
@@ -74,6 +74,7 @@ fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> O
         }
     });
     let title = document.find_text(&root, "title", "\"What the change does\"").map(|title| title.value);
+    let on_error = on_error(document, &root);
     let routing = routing(document, &root);
     let mut blocks = blocks(document, &root, Direction::Forward);
     if document.find(&root, "forward").is_none() {
@@ -88,8 +89,24 @@ fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> O
         routing: routing?,
         blocks,
         allocation,
+        on_error,
         text: text.to_owned(),
     })
+}
+
+/// `on_error`, at the top or in a block.
+fn on_error(document: &mut Document<'_>, section: &Section<'_>) -> Option<OnError> {
+    let given = document.find_text(section, "on_error", "\"queue\"")?;
+    match given.value.as_str() {
+        "queue" => Some(OnError::Queue),
+        "fail" => Some(OnError::Fail),
+        other => {
+            let what = format!("`on_error` is {}, which is neither queue nor fail", shown(other));
+            let remedy = "write on_error = \"queue\" (the write succeeds, its keys wait) or on_error = \"fail\"";
+            document.mistake(section, given.line, &what, remedy);
+            None
+        }
+    }
 }
 
 fn routing(document: &mut Document<'_>, root: &Section<'_>) -> Option<Routing> {
@@ -162,7 +179,7 @@ fn blocks(document: &mut Document<'_>, root: &Section<'_>, direction: Direction)
 
 fn block(document: &mut Document<'_>, section: &Section<'_>, id: BlockId) -> Option<Block> {
     let mut known =
-        vec!["into", "from", "key", "identity", "owns", "columns", "query", "follows", "constant", "split", "frozen"];
+        vec!["into", "from", "key", "identity", "owns", "columns", "query", "follows", "constant", "split", "frozen", "on_error"];
     if id.direction == Direction::Backward {
         known.push("insert");
     } else if let Some(insert) = document.find(section, "insert") {
@@ -186,6 +203,7 @@ fn block(document: &mut Document<'_>, section: &Section<'_>, id: BlockId) -> Opt
     let constant = document.texts(section, "constant", "\"a table\"").map(|list| list.value).unwrap_or_default();
     let split = split(document, section);
     let frozen = document.find_text(section, "frozen", QUERY);
+    let on_error = on_error(document, section);
     let insert = id.direction == Direction::Forward || document.boolean(section, "insert").unwrap_or(true);
     let block = Block {
         id,
@@ -200,6 +218,7 @@ fn block(document: &mut Document<'_>, section: &Section<'_>, id: BlockId) -> Opt
         constant,
         split,
         frozen,
+        on_error,
         backward: Backward { insert },
     };
     refuse_contradictions(document, section, &block);

@@ -9,6 +9,7 @@ pub mod effective;
 pub mod expected;
 pub mod model;
 pub mod names;
+pub mod pending;
 pub mod postgres;
 pub mod rewrite;
 pub mod scan;

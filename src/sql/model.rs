@@ -1,6 +1,6 @@
 //! What the SQL generators need to know of a change: its blocks, with every name resolved against the live catalogue.
 
-use crate::change::{BlockId, Direction};
+use crate::change::{BlockId, Direction, OnError, Stage};
 use crate::primitives::{ChangeName, Dialect};
 
 use super::names::quoted;
@@ -61,6 +61,8 @@ pub struct BlockModel {
     pub frozen: Option<FrozenModel>,
     /// False: rows of the target are only updated.
     pub insert: bool,
+    /// What becomes of a write that the block cannot translate, if the change file says; see [`BlockModel::on_error`].
+    pub on_error: Option<OnError>,
 }
 
 /// Where a block's rows come from.
@@ -141,6 +143,12 @@ impl ChangeModel {
 }
 
 impl BlockModel {
+    /// What becomes of a write that the block cannot translate at `stage`.
+    #[must_use]
+    pub fn on_error(&self, stage: Stage) -> OnError {
+        self.on_error.unwrap_or_else(|| OnError::by_default(stage))
+    }
+
     /// The block's query as one SELECT.
     #[must_use]
     pub fn query(&self) -> String {

@@ -9,6 +9,7 @@ mod compare_rows;
 mod error;
 mod install;
 pub mod own;
+pub mod pending;
 mod progress;
 mod repair;
 mod resolve;

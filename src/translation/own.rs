@@ -4,6 +4,7 @@ use crate::change::{ChangeFile, Stage};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect, Row, Value};
 use crate::primitives::{ChangeName, Instant};
 use crate::sql::names::{literal, own};
+use crate::sql::pending;
 
 use super::error::TranslationError;
 
@@ -37,10 +38,16 @@ pub struct Deed<'a> {
     pub reason: &'a str,
 }
 
-/// Statements that create the tables that all changes share; each may be run again.
+/// Statements that create the tables that all changes share; each may be run again, and creates what an earlier version lacks.
 #[must_use]
 pub fn create_tables(dialect: Dialect) -> Vec<String> {
     let table = |name: &str, columns: &str| format!("CREATE TABLE IF NOT EXISTS {} ({columns})", own(dialect, name));
+    let mut statements = first_tables(dialect, &table);
+    statements.extend(pending::create(dialect));
+    statements
+}
+
+fn first_tables(dialect: Dialect, table: &dyn Fn(&str, &str) -> String) -> Vec<String> {
     vec![
         table(
             "change",
@@ -73,7 +80,7 @@ pub fn create_tables(dialect: Dialect) -> Vec<String> {
 /// Statements that remove what [`create_tables`] made, once no change is left.
 #[must_use]
 pub fn drop_tables(dialect: Dialect) -> Vec<String> {
-    let tables = ["verification", "backfill", "change_history", "change"];
+    let tables = ["gap", "pending", "verification", "backfill", "change_history", "change"];
     tables.iter().map(|table| format!("DROP TABLE IF EXISTS {}", own(dialect, table))).collect()
 }
 
@@ -85,13 +92,19 @@ pub fn open_period_sql(dialect: Dialect, change: &ChangeName) -> String {
 
 /// True if Changeover's tables are there.
 pub fn are_tables_there(connection: &mut DatabaseConnection) -> Result<bool, DatabaseError> {
-    let sql = match connection.dialect() {
-        Dialect::Postgres => "SELECT to_regclass('changeover.change') IS NOT NULL AS there",
-        Dialect::Sqlite => {
-            "SELECT count(*) AS there FROM sqlite_master WHERE type = 'table' AND name = 'changeover_change'"
-        }
+    is_table_there(connection, "change")
+}
+
+/// True if one of Changeover's tables is there: an installation made by an earlier version may lack it.
+pub fn is_table_there(connection: &mut DatabaseConnection, table: &str) -> Result<bool, DatabaseError> {
+    let (sql, name) = match connection.dialect() {
+        Dialect::Postgres => ("SELECT to_regclass($1) IS NOT NULL AS there", own(Dialect::Postgres, table)),
+        Dialect::Sqlite => (
+            "SELECT count(*) AS there FROM sqlite_master WHERE type = 'table' AND name = $1",
+            format!("changeover_{table}"),
+        ),
     };
-    connection.get_row(sql, &[])?.boolean("there")
+    connection.get_row(sql, &[Value::from(name)])?.boolean("there")
 }
 
 /// All installed changes, by name.

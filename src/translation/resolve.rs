@@ -69,6 +69,7 @@ fn resolve_block(
         follows: place.follows()?,
         frozen,
         insert: block.backward.insert,
+        on_error: block.on_error.or(file.on_error),
         target: table_model(target),
         driving,
     })

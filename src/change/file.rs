@@ -26,6 +26,7 @@ pub struct ChangeFile {
     pub allocation: Option<Allocation>,
     /// What becomes of a write that cannot be translated; `None`: as the stage says.
     pub on_error: Option<OnError>,
+    pub stages: Stages,
     /// The text that all this was read from.
     pub text: String,
 }
@@ -85,6 +86,24 @@ pub struct Block {
     pub on_error: Option<OnError>,
     /// Backward blocks only.
     pub backward: Backward,
+    /// What this block cannot carry over, by target column.
+    pub loss: Vec<Loss>,
+}
+
+/// A declared loss: a column of the target in which the other model's knowledge is lost, and what stands there instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    pub line: usize,
+    /// A column of the target, as written.
+    pub column: String,
+    pub reason: String,
+}
+
+/// `[stages]`: what the gates ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stages {
+    /// Hours without a write that needed translation before `complete` may be entered.
+    pub quiet_hours: i64,
 }
 
 impl Block {

@@ -3,12 +3,14 @@
 
 mod document;
 mod file;
+mod loss;
 mod mistake;
 mod parse;
 mod stage;
 
 pub use file::{
-    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, OnError, Query, Routing, Split,
+    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, Loss, OnError, Query,
+    Routing, Split, Stages,
 };
 pub use mistake::{Mistake, nearest, shown};
 pub use stage::{Stage, UnknownStage};

@@ -4,8 +4,10 @@ use toml::de::DeTable;
 
 use super::document::{Document, Section};
 use super::file::{
-    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, OnError, Query, Routing, Split,
+    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, OnError, Query, Routing,
+    Split,
 };
+use super::loss::{losses, stages};
 use super::mistake::{Mistake, shown};
 use crate::primitives::{ChangeName, FlagKey};
 
@@ -60,7 +62,10 @@ fn syntax_mistakes(document: &Document<'_>, errors: &[toml::de::Error]) -> Vec<M
 
 fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> Option<ChangeFile> {
     let root = Section { table: root, line: 1, name: None };
-    document.refuse_unknown_keys(&root, &["format", "name", "title", "on_error", "routing", "forward", "backward", "allocation"]);
+    document.refuse_unknown_keys(
+        &root,
+        &["format", "name", "title", "on_error", "routing", "forward", "backward", "allocation", "stages"],
+    );
     if document.find(&root, "format").is_none() {
         document.mistake(&root, 1, "`format` is missing", "add format = 1 as the first line");
     }
@@ -82,6 +87,7 @@ fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> O
     }
     blocks.extend(self::blocks(document, &root, Direction::Backward));
     let allocation = allocation(document, &root);
+    let stages = stages(document, &root);
     let name = name?;
     Some(ChangeFile {
         title: title.unwrap_or_else(|| name.to_string()),
@@ -90,6 +96,7 @@ fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> O
         blocks,
         allocation,
         on_error,
+        stages,
         text: text.to_owned(),
     })
 }
@@ -178,8 +185,10 @@ fn blocks(document: &mut Document<'_>, root: &Section<'_>, direction: Direction)
 }
 
 fn block(document: &mut Document<'_>, section: &Section<'_>, id: BlockId) -> Option<Block> {
-    let mut known =
-        vec!["into", "from", "key", "identity", "owns", "columns", "query", "follows", "constant", "split", "frozen", "on_error"];
+    let mut known = vec![
+        "into", "from", "key", "identity", "owns", "columns", "query", "follows", "constant", "split", "frozen",
+        "on_error", "loss",
+    ];
     if id.direction == Direction::Backward {
         known.push("insert");
     } else if let Some(insert) = document.find(section, "insert") {
@@ -220,6 +229,7 @@ fn block(document: &mut Document<'_>, section: &Section<'_>, id: BlockId) -> Opt
         frozen,
         on_error,
         backward: Backward { insert },
+        loss: losses(document, section),
     };
     refuse_contradictions(document, section, &block);
     Some(block)

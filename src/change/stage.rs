@@ -34,7 +34,7 @@ impl Stage {
         }
     }
 
-    /// The stage before this one. Going back from `rampdown` leads to `live`; from `complete` there is no way back.
+    /// The stage before this one. From `complete` there is no way back: the triggers are gone.
     #[must_use]
     pub fn back(self) -> Option<Self> {
         match self {
@@ -44,6 +44,13 @@ impl Stage {
             Self::Live => Some(Self::Shadow),
             Self::RampDown => Some(Self::Live),
         }
+    }
+
+    /// The stages that a move may lead to: the next one, the one before, and from `rampdown` also `shadow`, in one move.
+    #[must_use]
+    pub fn moves(self) -> Vec<Self> {
+        let further = (self == Self::RampDown).then_some(Self::Shadow);
+        [further, self.back(), self.next()].into_iter().flatten().collect()
     }
 
     /// True while writes to the old model are translated to the new one.
@@ -113,5 +120,7 @@ mod tests {
                 assert_eq!(next.back(), Some(stage));
             }
         }
+        assert_eq!(Stage::RampDown.moves(), [Stage::Shadow, Stage::Live, Stage::Complete]);
+        assert!(Stage::Complete.moves().is_empty());
     }
 }

@@ -189,7 +189,9 @@ fn run_status(
     let sides = count_sides(connection, &change.name)?;
     let next = change.stage.next();
     let gates = match next {
-        Some(next) => evaluate_gates(&settings.open_store()?, connection, &change, next)?,
+        Some(next) => {
+            evaluate_gates(&settings.open_store()?, connection, &change, next, jiff::Timestamp::now().into())?
+        }
         None => Vec::new(),
     };
     let mut text = format!("{}: {}\nstage {} since {}\n", change.name, change.title, change.stage, change.stage_at);

@@ -10,11 +10,13 @@
 //! | `context` | what a caller tells about the subject of an evaluation |
 //! | `cohort` | a set of subjects, kept small |
 //! | `snapshot` | one version of everything, indexed |
+//! | `constant` | whether everybody gets the same |
 //! | `evaluate`, `explain` | a flag's answer to a context; why it was that |
 
 mod bucket;
 mod clause;
 mod cohort;
+mod constant;
 mod context;
 mod draft;
 mod evaluate;

@@ -5,10 +5,11 @@ use serde::Serialize;
 use super::release;
 use crate::change::Stage;
 use crate::database::DatabaseConnection;
-use crate::primitives::{CohortName, Instant};
+use crate::flags::Flag;
+use crate::primitives::{CohortName, Instant, VariantName};
 use crate::store::{PageRequest, Store, StoreError};
 use crate::translation::{
-    Deed, Gate, InstalledChange, Move, Signed, SignedReport, TranslationError, check_step, gates, move_stage, resolve,
+    Deed, Gate, InstalledChange, Move, Outside, Signed, TranslationError, check_step, gates, move_stage, resolve,
 };
 
 /// What became of a wish to move.
@@ -50,10 +51,10 @@ pub fn evaluate_gates(
     connection: &mut DatabaseConnection,
     change: &InstalledChange,
     to: Stage,
+    now: Instant,
 ) -> Result<Vec<Gate>, StageError> {
     let model = resolve(connection, &change.file)?;
-    let report = if to == Stage::Live { signed_report(store, change)? } else { SignedReport::default() };
-    Ok(gates(connection, &model, change, to, &report)?)
+    Ok(gates(connection, &model, change, to, &outside(store, change, now)?)?)
 }
 
 /// Moves a change one step if its gates hold or the wish is forced. Going back from `live` releases the open periods' assignments in the
@@ -69,7 +70,7 @@ pub fn change_stage(
     if wish.force && wish.deed.reason.trim().is_empty() {
         return Err(StageError::ForceWithoutReason);
     }
-    let gates = evaluate_gates(store, connection, change, wish.to)?;
+    let gates = evaluate_gates(store, connection, change, wish.to, wish.deed.at)?;
     let holds = gates.iter().all(|gate| gate.holds);
     let mut outcome = StageMove { from, to: wish.to, moved: false, forced: !holds && wish.force, gates, released: 0 };
     if !holds && !wish.force {
@@ -95,28 +96,40 @@ pub fn change_stage(
     Ok(outcome)
 }
 
-/// The change's latest signed report, and when a cohort of its flag was last changed.
-fn signed_report(store: &Store, change: &InstalledChange) -> Result<SignedReport, StoreError> {
+/// What the service knows of a change: its latest signed report, when a cohort of its flag was last changed, whether the flag serves
+/// `new` to everybody.
+fn outside(store: &Store, change: &InstalledChange, now: Instant) -> Result<Outside, StoreError> {
     store.read(|connection| {
         let request = PageRequest { after: None, limit: Some(100) };
         let reports = crate::store::reports::list(connection, &change.name, &request)?;
         let signed = reports.items.into_iter().find(|report| !report.signatures.is_empty());
         let flag = crate::store::flags::find(connection, &change.file.routing.flag)?;
+        let flag = flag.map(|flag| flag.data);
         let mut changed_at = None;
-        for name in flag.map(|flag| cohorts_of(&flag.data)).unwrap_or_default() {
+        for name in flag.as_deref().map(cohorts_of).unwrap_or_default() {
             let cohort = crate::store::cohorts::find(connection, &name)?;
             changed_at = changed_at.max(cohort.map(|cohort| Instant::from_micros(cohort.updated_at)));
         }
-        Ok(SignedReport {
-            latest: signed.map(|report| Signed {
+        Ok(Outside {
+            report: signed.map(|report| Signed {
                 id: report.id,
                 as_of: report.as_of,
                 clean: report.clean,
                 periods: report.periods,
             }),
             routing_changed_at: changed_at,
+            not_everybody: what_keeps_from_new(flag.as_deref()),
+            now,
         })
     })
+}
+
+fn what_keeps_from_new(flag: Option<&str>) -> Option<String> {
+    let Some(flag) = flag else { return Some(String::from("it does not exist")) };
+    let (Ok(flag), Ok(new)) = (Flag::parse(flag), VariantName::new("new")) else {
+        return Some(String::from("it cannot be read"));
+    };
+    flag.what_keeps_from(&new)
 }
 
 /// The cohorts that a flag's rules name.

@@ -145,7 +145,10 @@ pub fn uninstall_plan(
         }
     } else {
         let name = crate::sql::names::literal(model.name.as_str());
-        let tables = ["gap", "pending", "verification", "backfill"].iter().map(|table| (*table, "change")).chain([("change", "name")]);
+        let tables = ["gap", "pending", "verification", "backfill"]
+            .iter()
+            .map(|table| (*table, "change"))
+            .chain([("change", "name")]);
         add(
             "the change's rows in Changeover's own tables",
             tables

@@ -131,7 +131,7 @@ pub async fn get(
             let mut connection = state.app().connection()?;
             let change = get_change(&mut connection, &name)?;
             let gates = match change.stage.next() {
-                Some(next) => evaluate_gates(state.store(), &mut connection, &change, next)?,
+                Some(next) => evaluate_gates(state.store(), &mut connection, &change, next, state.now())?,
                 None => Vec::new(),
             };
             Ok(Json(ChangeStatus {

@@ -1,0 +1,235 @@
+//! Gates: the conditions for entering a stage, evaluated, each with the evidence that it was decided on.
+
+use serde::Serialize;
+
+use crate::change::{Direction, Stage};
+use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
+use crate::primitives::Instant;
+use crate::sql::model::{BlockModel, ChangeModel, trimmed};
+use crate::sql::names::own;
+
+use super::error::TranslationError;
+use super::own::InstalledChange;
+use super::progress::{backfill_progress, last_verifications};
+
+/// A condition for entering a stage, and what was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Gate {
+    pub name: &'static str,
+    pub holds: bool,
+    pub evidence: String,
+}
+
+impl Gate {
+    /// A gate that holds unless there is a fault.
+    fn of(name: &'static str, fault: Option<String>, evidence: impl FnOnce() -> String) -> Self {
+        Self { name, holds: fault.is_none(), evidence: fault.unwrap_or_else(evidence) }
+    }
+}
+
+/// What gates ask that is not in the application's database: what the service knows of the change, and the time.
+#[derive(Debug, Clone)]
+pub struct Outside {
+    /// The latest signed report.
+    pub report: Option<Signed>,
+    /// When cohorts or flags were last changed.
+    pub routing_changed_at: Option<Instant>,
+    /// What keeps the flag from serving `new` to everybody; `None`: nothing does.
+    pub not_everybody: Option<String>,
+    pub now: Instant,
+}
+
+impl Outside {
+    /// Nothing is known but the time.
+    #[must_use]
+    pub fn at(now: Instant) -> Self {
+        Self {
+            report: None,
+            routing_changed_at: None,
+            not_everybody: Some(String::from("nothing is known of it")),
+            now,
+        }
+    }
+}
+
+/// A signed report.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    pub id: String,
+    pub as_of: Instant,
+    /// No unexplained differences.
+    pub clean: bool,
+    /// The periods that it covers; empty: all.
+    pub periods: Vec<String>,
+}
+
+/// The gates of the step to `to`, evaluated. Going back needs none.
+pub fn gates(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    change: &InstalledChange,
+    to: Stage,
+    outside: &Outside,
+) -> Result<Vec<Gate>, TranslationError> {
+    if change.stage.next() != Some(to) {
+        return Ok(Vec::new());
+    }
+    let mut gates = vec![triggers_installed(connection, model)?];
+    match to {
+        Stage::Off | Stage::DualWrite => return Ok(gates),
+        Stage::Shadow => {
+            gates.push(backfill_complete(connection, model)?);
+            gates.push(verify_clean(connection, model, change)?);
+        }
+        Stage::Live => {
+            gates.push(verify_clean(connection, model, change)?);
+            gates.push(report_signed(connection, change, outside)?);
+        }
+        Stage::RampDown => {
+            gates.push(verify_clean(connection, model, change)?);
+            gates.push(flag_at_full(change, outside));
+        }
+        Stage::Complete => {
+            gates.push(verify_clean(connection, model, change)?);
+            gates.push(flag_at_full(change, outside));
+            gates.push(nobody_on_old_side(connection, change)?);
+        }
+    }
+    Ok(gates)
+}
+
+fn triggers_installed(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, DatabaseError> {
+    let name = "triggers installed on every source table";
+    let (there, wanted) = match model.dialect {
+        Dialect::Postgres => {
+            let sources =
+                [Direction::Forward, Direction::Backward].map(|direction| model.sources_of(direction).len() * 4);
+            let sql = "SELECT count(*) AS n FROM pg_trigger WHERE tgname LIKE $1 AND tgenabled IN ('O', 'A')";
+            let pattern = format!("changeover\\_{}\\_%\\_%", model.stem().replace('_', "\\_"));
+            (connection.get_row(sql, &[Value::from(pattern)])?.integer("n")?, sources.iter().sum())
+        }
+        Dialect::Sqlite => {
+            let sql = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'view' AND name LIKE $1 ESCAPE '!'";
+            let pattern = format!("changeover!_{}!_%", model.stem().replace('_', "!_"));
+            (connection.get_row(sql, &[Value::from(pattern)])?.integer("n")?, model.blocks.len())
+        }
+    };
+    let holds = usize::try_from(there).is_ok_and(|there| there >= wanted);
+    let kind =
+        if model.dialect == Dialect::Postgres { "triggers" } else { "refresh views (row triggers come with the move)" };
+    Ok(Gate { name, holds, evidence: format!("{there} of {wanted} {kind} found") })
+}
+
+fn backfill_complete(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, DatabaseError> {
+    let progress = backfill_progress(connection, &model.name)?;
+    let unfinished: Vec<String> = model
+        .blocks_of(Direction::Forward)
+        .filter(|block| !progress.iter().any(|done| done.block == block.id.to_string() && done.finished))
+        .map(BlockModel::label)
+        .collect();
+    let keys: i64 = progress.iter().map(|done| done.keys_done).sum();
+    let evidence = if unfinished.is_empty() {
+        format!("all blocks filled, {keys} keys")
+    } else {
+        format!("not finished: {}; run `changeover backfill {}`", unfinished.join(", "), model.name)
+    };
+    Ok(Gate { name: "backfill complete", holds: unfinished.is_empty(), evidence })
+}
+
+fn verify_clean(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    change: &InstalledChange,
+) -> Result<Gate, DatabaseError> {
+    let found = last_verifications(connection, &model.name)?;
+    let filled_at = backfill_progress(connection, &model.name)?.iter().map(|done| done.updated_at).max();
+    let filled_at = filled_at.unwrap_or(change.stage_at).max(change.installed_at);
+    // Backward blocks are kept from `live` on, so what was found of them before says nothing.
+    let since = |block: &BlockModel| match block.id.direction {
+        Direction::Forward => filled_at,
+        Direction::Backward => filled_at.max(change.stage_at),
+    };
+    let later = |block: &BlockModel| match block.id.direction {
+        Direction::Forward => "the backfill ended",
+        Direction::Backward => "the change entered this stage",
+    };
+    let mut faults = Vec::new();
+    let backward = change.stage.translates_backward();
+    for block in model.blocks.iter().filter(|block| backward || block.id.direction == Direction::Forward) {
+        let id = block.id.to_string();
+        match found.iter().find(|run| run.block == id) {
+            None => faults.push(format!("{} was never verified", block.label())),
+            Some(run) if run.started_at < since(block) => {
+                faults.push(format!("{} was verified before {}", block.label(), later(block)))
+            }
+            Some(run) if run.drift() > 0 => faults.push(format!("{}: {} rows differ", block.label(), run.drift())),
+            Some(_) => {}
+        }
+    }
+    let keys: i64 = found.iter().map(|run| run.keys).sum();
+    let evidence = if faults.is_empty() {
+        format!("{keys} keys verified, no drift")
+    } else {
+        format!("{}; run `changeover verify {}`", faults.join("; "), model.name)
+    };
+    Ok(Gate { name: "a full verify found no drift", holds: faults.is_empty(), evidence })
+}
+
+fn report_signed(
+    connection: &mut DatabaseConnection,
+    change: &InstalledChange,
+    outside: &Outside,
+) -> Result<Gate, DatabaseError> {
+    let name = "a comparison report without unexplained differences, signed off";
+    let Some(allocation) = &change.file.allocation else {
+        let evidence = String::from("the change has no [allocation]: there are no charges to compare");
+        return Ok(Gate { name, holds: true, evidence });
+    };
+    let Some(Signed { id, as_of, clean, periods }) = &outside.report else {
+        let evidence = format!("no signed report; run `changeover report run {}` and sign it", change.name);
+        return Ok(Gate { name, holds: false, evidence });
+    };
+    let sql =
+        format!("SELECT CAST(max(c.period) AS text) AS newest FROM (\n{}\n) c", trimmed(&allocation.charges.value));
+    let newest = connection.get_row(&sql, &[])?.find_text("newest")?.unwrap_or_default();
+    let fault = if !clean {
+        Some(String::from("has unexplained differences"))
+    } else if !periods.is_empty() && !periods.contains(&newest) {
+        Some(format!("does not cover the newest period, {newest}"))
+    } else if *as_of < change.stage_at {
+        Some(String::from("is older than when the change entered this stage"))
+    } else if outside.routing_changed_at.is_some_and(|changed| *as_of < changed) {
+        Some(String::from("is older than the last change of a cohort"))
+    } else {
+        None
+    };
+    let holds = fault.is_none();
+    let evidence =
+        format!("report {id} as of {as_of} {}", fault.unwrap_or_else(|| String::from("is clean and signed")));
+    Ok(Gate { name, holds, evidence })
+}
+
+fn flag_at_full(change: &InstalledChange, outside: &Outside) -> Gate {
+    let flag = &change.file.routing.flag;
+    let fault = outside.not_everybody.as_ref().map(|what| format!("flag `{flag}` is not at 100 %: {what}"));
+    Gate::of("the flag serves `new` to everybody", fault, || format!("flag `{flag}` serves `new` whoever asks"))
+}
+
+/// A group that is billed by the old model in a period that is still open needs the old tables to be fed.
+fn nobody_on_old_side(connection: &mut DatabaseConnection, change: &InstalledChange) -> Result<Gate, DatabaseError> {
+    let sql = format!(
+        "SELECT count(*) AS groups, min(period) AS first, max(period) AS last FROM {} WHERE change = $1 AND side = 'old' AND period >= $2",
+        own(connection.dialect(), "assignment")
+    );
+    let values = [Value::from(change.name.as_str()), Value::from(change.open_period.as_str())];
+    let row = connection.get_row(&sql, &values)?;
+    let groups = row.integer("groups")?;
+    let fault = match (groups, row.find_text("first")?, row.find_text("last")?) {
+        (1.., Some(first), Some(last)) => Some(format!(
+            "{groups} assignments to the old side in open periods, from {first} to {last}; wait for the period to end, then `changeover change close {} --before PERIOD`",
+            change.name
+        )),
+        _ => None,
+    };
+    Ok(Gate::of("no group is on the old side in an open period", fault, || String::from("none is")))
+}

@@ -9,6 +9,7 @@
 #[path = "../../tests/suite/support/cluster.rs"]
 mod cluster;
 mod postgres;
+mod scale;
 mod sqlite;
 mod workload;
 
@@ -16,8 +17,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use changeover::database::{DatabaseConnection, DatabaseUrl};
 use clap::Parser;
-use workload::Workload;
+
 
 /// Inserts through translation beside inserts of the old row alone and beside inserts of both rows by hand
 #[derive(Debug, Parser)]
@@ -31,6 +33,12 @@ pub struct Arguments {
     /// Charges that are there before the first insert
     #[arg(long, default_value_t = 20_000)]
     charges: u64,
+    /// Rows of the measurements at scale on PostgreSQL: bulk insert, backfill, verify; 0 leaves them out
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
+    /// Only the measurements at scale
+    #[arg(long)]
+    only_scale: bool,
     /// Clients on PostgreSQL
     #[arg(long, default_value_t = 4)]
     clients: u32,
@@ -84,7 +92,7 @@ impl Measured {
     }
 }
 
-fn median(rounds: &[f64]) -> f64 {
+pub fn median(rounds: &[f64]) -> f64 {
     let mut sorted = rounds.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]
@@ -92,8 +100,17 @@ fn median(rounds: &[f64]) -> f64 {
 
 fn main() {
     let arguments = Arguments::parse();
-    let mut measured = sqlite::measure(&arguments);
-    measured.extend(postgres::measure(&arguments));
+    if !arguments.only_scale {
+        single_and_batched(&arguments);
+    }
+    if arguments.rows > 0 {
+        scale::measure(&arguments);
+    }
+}
+
+fn single_and_batched(arguments: &Arguments) {
+    let mut measured = sqlite::measure(arguments);
+    measured.extend(postgres::measure(arguments));
     println!(
         "| database | insert | old row alone | both by hand | translated | translated ÷ alone | translated ÷ by hand |"
     );
@@ -128,24 +145,50 @@ pub fn changeover(database_url: &str, arguments: &[&str]) {
     );
 }
 
-/// The example's data with translation on and everything backfilled.
-pub fn load(database_url: &str, charges: u64) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/video-hosting/change.toml");
-    let file = file.display().to_string();
+/// The changes that are measured, and the files that describe them.
+const CHANGES: [(&str, &str); 2] = [
+    ("billing-allocation", "examples/video-hosting/change.toml"),
+    (ONE_TO_ONE, "benches/translation/one-to-one.toml"),
+];
+
+/// The change of one block over its driving table alone.
+pub const ONE_TO_ONE: &str = "one-to-one";
+
+/// The example's data, and documents beside it, with translation on and everything backfilled.
+pub fn load(database_url: &str, charges: u64, documents_schema: &str) {
     changeover(database_url, &["demo", "load", "--charges", &charges.to_string()]);
+    batch(database_url, documents_schema);
+    for (name, file) in CHANGES {
+        install(database_url, name, file);
+        changeover(database_url, &["backfill", name]);
+    }
+    verify(database_url);
+}
+
+/// Installs a change of this repository, and translates.
+pub fn install(database_url: &str, name: &str, file: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file).display().to_string();
     changeover(database_url, &["change", "install", &file]);
-    changeover(database_url, &["change", "stage", Workload::CHANGE, "dualwrite"]);
-    changeover(database_url, &["backfill", Workload::CHANGE]);
-    changeover(database_url, &["verify", Workload::CHANGE]);
+    changeover(database_url, &["change", "stage", name, "dualwrite"]);
 }
 
 /// The same data without translation: what the other two variants start from.
 pub fn uninstall(database_url: &str) {
-    changeover(database_url, &["change", "stage", Workload::CHANGE, "off"]);
-    changeover(database_url, &["change", "uninstall", Workload::CHANGE]);
+    for (name, _) in CHANGES {
+        changeover(database_url, &["change", "stage", name, "off"]);
+        changeover(database_url, &["change", "uninstall", name]);
+    }
 }
 
 /// Translation has kept up with every insert.
 pub fn verify(database_url: &str) {
-    changeover(database_url, &["verify", Workload::CHANGE]);
+    for (name, _) in CHANGES {
+        changeover(database_url, &["verify", name]);
+    }
+}
+
+/// Runs statements on a database.
+pub fn batch(database_url: &str, sql: &str) {
+    let url: DatabaseUrl = database_url.parse().expect("a database URL");
+    DatabaseConnection::open(&url).expect("the database opens").batch(sql).expect("the statements run");
 }

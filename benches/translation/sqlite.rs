@@ -10,13 +10,18 @@ use rusqlite::{Connection, Statement, ToSql};
 use crate::workload::{WORKLOADS, Workload};
 use crate::{Arguments, Measured, VARIANTS, Variant, load, uninstall, verify};
 
+/// The 1:1 block's tables.
+const DOCUMENTS: &str = "
+    CREATE TABLE documents (id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, title TEXT NOT NULL);
+    CREATE TABLE papers (id INTEGER PRIMARY KEY, owner_id INTEGER NOT NULL, name TEXT NOT NULL);";
+
 /// Inserts in one transaction: what a request does, and what a batch does.
 const BATCHES: [u32; 2] = [1, 1000];
 
 pub fn measure(arguments: &Arguments) -> Vec<Measured> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = |variant: Variant| directory.path().join(format!("{variant:?}.db"));
-    load(&url(&path(Variant::Translation)), arguments.charges);
+    load(&url(&path(Variant::Translation)), arguments.charges, DOCUMENTS);
     copy(&path(Variant::Translation), &path(Variant::ByHand));
     uninstall(&url(&path(Variant::ByHand)));
     copy(&path(Variant::ByHand), &path(Variant::Nobody));

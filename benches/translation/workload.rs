@@ -1,9 +1,11 @@
-//! The three inserts that are measured, as SQL in statements that both databases understand, with `:user`, `:video` and `:amount` as
+//! The four inserts that are measured, as SQL in statements that both databases understand, with `:user`, `:video` and `:amount` as
 //! random parameters and `:id` and `:account` as what an earlier statement returned.
 
 /// One kind of insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
+    /// One old row becomes one new row with the same key, by a block over the driving table alone.
+    Document,
     /// One old row becomes one new row.
     Video,
     /// One old row becomes two new rows, the second of which needs the first one's id.
@@ -12,7 +14,7 @@ pub enum Workload {
     Charge,
 }
 
-pub const WORKLOADS: [Workload; 3] = [Workload::Video, Workload::User, Workload::Charge];
+pub const WORKLOADS: [Workload; 4] = [Workload::Document, Workload::Video, Workload::User, Workload::Charge];
 
 /// A statement of a transaction and the name under which later ones know the id that it returns.
 #[derive(Debug, Clone, Copy)]
@@ -22,11 +24,11 @@ pub struct Statement {
 }
 
 impl Workload {
-    pub const CHANGE: &'static str = "billing-allocation";
 
     pub fn title(self) -> &'static str {
         match self {
-            Self::Video => "video: one new row",
+            Self::Document => "document: one new row (1:1)",
+            Self::Video => "video: one new row, looked up",
             Self::User => "user: two new rows",
             Self::Charge => "charge: divided over members",
         }
@@ -35,6 +37,7 @@ impl Workload {
     /// What old code does.
     pub fn old_row(self) -> &'static str {
         match self {
+            Self::Document => "INSERT INTO documents (owner, title) VALUES (:user, 'A film')",
             Self::Video => "INSERT INTO videos (user_id, title) VALUES (:user, 'A film')",
             Self::User => "INSERT INTO users (name, company) VALUES ('Ada', 'Plain Pictures Ltd')",
             Self::Charge => {
@@ -49,6 +52,10 @@ impl Workload {
         let minting = |sql, returns| Statement { sql, returns: Some(returns) };
         let last = |sql| Statement { sql, returns: None };
         match self {
+            Self::Document => vec![
+                minting("INSERT INTO documents (owner, title) VALUES (:user, 'A film') RETURNING id", "id"),
+                last("INSERT INTO papers (id, owner_id, name) VALUES (:id, :user, 'A FILM')"),
+            ],
             Self::Video => vec![
                 minting("INSERT INTO videos (user_id, title) VALUES (:user, 'A film') RETURNING id", "id"),
                 last(

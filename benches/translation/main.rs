@@ -20,7 +20,6 @@ use std::time::Duration;
 use changeover::database::{DatabaseConnection, DatabaseUrl};
 use clap::Parser;
 
-
 /// Inserts through translation beside inserts of the old row alone and beside inserts of both rows by hand
 #[derive(Debug, Parser)]
 pub struct Arguments {
@@ -146,10 +145,8 @@ pub fn changeover(database_url: &str, arguments: &[&str]) {
 }
 
 /// The changes that are measured, and the files that describe them.
-const CHANGES: [(&str, &str); 2] = [
-    ("billing-allocation", "examples/video-hosting/change.toml"),
-    (ONE_TO_ONE, "benches/translation/one-to-one.toml"),
-];
+const CHANGES: [(&str, &str); 2] =
+    [("billing-allocation", "examples/video-hosting/change.toml"), (ONE_TO_ONE, "benches/translation/one-to-one.toml")];
 
 /// The change of one block over its driving table alone.
 pub const ONE_TO_ONE: &str = "one-to-one";

@@ -87,7 +87,8 @@ impl Bench<'_> {
     }
 
     fn bulk_documents(&self) -> Pair {
-        let mut pair = Pair::new("one statement that inserts them, 1:1", "the pair of statements in a transaction", "s");
+        let mut pair =
+            Pair::new("one statement that inserts them, 1:1", "the pair of statements in a transaction", "s");
         for _ in 0..self.arguments.rounds {
             let by_hand = self.on_a_copy("empty", |connection| {
                 timed(connection, &format!("BEGIN; {}; {COPY_DOCUMENTS}; COMMIT", insert_documents(self.rows)))
@@ -189,7 +190,10 @@ impl Bench<'_> {
             let _ = running.kill();
             let _ = running.wait();
             self.drop_database("copy");
-            pair.remark = format!("the backfill was {}running to the end of the measurement", if was_running { "" } else { "not " });
+            pair.remark = format!(
+                "the backfill was {}running to the end of the measurement",
+                if was_running { "" } else { "not " }
+            );
             pair.add(alone, beside);
         }
         pair
@@ -221,8 +225,7 @@ impl Bench<'_> {
     }
 }
 
-const COPY_DOCUMENTS: &str =
-    "INSERT INTO papers (id, owner_id, name) SELECT id, owner, upper(title) FROM documents";
+const COPY_DOCUMENTS: &str = "INSERT INTO papers (id, owner_id, name) SELECT id, owner, upper(title) FROM documents";
 
 fn insert_documents(rows: u64) -> String {
     format!("INSERT INTO documents (owner, title) SELECT i % 1000, 'A film' FROM generate_series(1, {rows}) i")

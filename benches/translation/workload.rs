@@ -24,7 +24,6 @@ pub struct Statement {
 }
 
 impl Workload {
-
     pub fn title(self) -> &'static str {
         match self {
             Self::Document => "document: one new row (1:1)",

@@ -80,7 +80,10 @@ fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> O
     });
     let title = document.find_text(&root, "title", "\"What the change does\"").map(|title| title.value);
     let on_error = on_error(document, &root);
-    let routing = routing(document, &root);
+    let routing = match document.find(&root, "routing") {
+        Some(_) => routing(document, &root),
+        None => name.as_ref().and_then(default_routing),
+    };
     let mut blocks = blocks(document, &root, Direction::Forward);
     if document.find(&root, "forward").is_none() {
         document.mistake(&root, 1, "there is no [[forward]] block", "add one for each table of the new model");
@@ -116,11 +119,13 @@ fn on_error(document: &mut Document<'_>, section: &Section<'_>) -> Option<OnErro
     }
 }
 
+/// A change that only moves rows may leave [routing] out: its flag is then called as the change is.
+fn default_routing(name: &ChangeName) -> Option<Routing> {
+    let flag = FlagKey::new(name.as_str()).ok()?;
+    Some(Routing { line: 1, flag, period: String::from("month"), group_of_user: None })
+}
+
 fn routing(document: &mut Document<'_>, root: &Section<'_>) -> Option<Routing> {
-    if document.find(root, "routing").is_none() {
-        let remedy = "add [routing] with flag = \"…\", the flag that decides who is on the new side";
-        document.mistake(root, 1, "[routing] is missing", remedy);
-    }
     let (table, line) = document.table(root, "routing", "write [routing] on a line of its own")?;
     let section = Section { table, line, name: Some(String::from("[routing]")) };
     document.refuse_unknown_keys(&section, &["flag", "period", "group_of_user"]);
@@ -456,6 +461,13 @@ mod tests {
         let twice = format!("{followed}[[forward.follows]]\ntable = \"u\"\nby = \"b\"\nkeys = \"k\"\n");
         assert!(found(&twice).contains("followed twice"));
         assert!(ChangeFile::parse(&block("[forward.columns]\nk = \"id\"\nv = \"w\"\n")).is_ok());
+    }
+
+    #[test]
+    fn without_routing_the_flag_is_called_as_the_change_is() {
+        let text = "format = 1\nname = \"a-b\"\n[[forward]]\ninto = \"t\"\nfrom = \"s\"\nkey = \"k\"\ncolumns = { k = \"id\", v = \"w\" }\n";
+        let routing = ChangeFile::parse(text).unwrap().routing;
+        assert_eq!((routing.flag.as_str(), routing.group_of_user), ("a-b", None));
     }
 
     #[test]

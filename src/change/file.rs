@@ -69,8 +69,8 @@ pub struct Block {
     pub into: Located<String>,
     /// Driving table, as written.
     pub from: Located<String>,
-    /// The column of the target that holds the driving table's key.
-    pub key: Located<String>,
+    /// Which columns of the target hold the driving table's key.
+    pub key: Located<Key>,
     /// Columns that identify a row of the target; empty: the target's primary key.
     pub identity: Located<Vec<String>>,
     /// SQL condition over the target's own columns: the rows that this block may change or delete. Default: all with the key.
@@ -131,6 +131,26 @@ impl OnError {
         match stage {
             Stage::Off | Stage::DualWrite | Stage::Shadow => Self::Queue,
             Stage::Live | Stage::RampDown | Stage::Complete => Self::Fail,
+        }
+    }
+}
+
+/// The columns that tie rows of the target to rows of the driving table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// Target columns that hold the driving table's own key (its primary key, or a unique index over NOT NULL columns), in its order.
+    Own(Vec<String>),
+    /// (target column, driving column): keyed by columns of the driving table that need not be unique.
+    By(Vec<(String, String)>),
+}
+
+impl Key {
+    /// The target's columns, as written.
+    #[must_use]
+    pub fn target_columns(&self) -> Vec<&str> {
+        match self {
+            Self::Own(columns) => columns.iter().map(String::as_str).collect(),
+            Self::By(pairs) => pairs.iter().map(|(target, _)| target.as_str()).collect(),
         }
     }
 }

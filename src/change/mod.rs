@@ -9,7 +9,7 @@ mod parse;
 mod stage;
 
 pub use file::{
-    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Located, Loss, OnError, Query,
+    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Key, Located, Loss, OnError, Query,
     Routing, Split, Stages,
 };
 pub use mistake::{Mistake, nearest, shown};

@@ -20,11 +20,15 @@ pub struct Column {
     pub name: String,
     /// SQL text for a cast: `bigint`, `numeric(12,2)`. SQLite: the declared type, which may be empty.
     pub data_type: String,
+    /// What `data_type` is below its domains. SQLite: the same.
+    pub base_type: String,
     pub not_null: bool,
     /// True if an INSERT may leave the column out: a default, an identity, a rowid, or a generated column.
     pub has_default: bool,
     /// True if no statement may write the column: GENERATED ALWAYS, as an expression or as an identity.
     pub generated: bool,
+    /// True if its values can be sorted and gathered into an array, as a key's must be.
+    pub is_ordered: bool,
     pub kind: KeyKind,
 }
 

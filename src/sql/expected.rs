@@ -5,39 +5,36 @@
 
 use crate::primitives::Dialect;
 
+use super::keys::{Keys, columns};
 use super::model::BlockModel;
 use super::names::{literal, quoted};
 
-/// How a refresh is restricted: a condition on the query's result `q`.
+/// The rows that the query yields for some keys, with the identity's columns among them. Cheaper than [`expected`], because which
+/// rows there are does not depend on how an amount is divided.
 #[must_use]
-pub fn key_of_query(block: &BlockModel) -> String {
-    format!("q.{}", quoted(&block.key))
+pub fn expected_identity(block: &BlockModel, keys: Keys<'_>) -> String {
+    format!("SELECT * FROM {}", restricted(block, &block.query(), keys))
 }
 
-/// The identity columns of the expected rows under a restriction such as `q."id" = ANY (keys)`. Cheaper than
-/// [`expected`], because which rows there are does not depend on how an amount is divided.
+/// The expected rows of some keys, with the mapped columns by name.
 #[must_use]
-pub fn expected_identity(block: &BlockModel, restriction: &str) -> String {
-    format!("SELECT * FROM (\n{}\n) q WHERE {restriction}", block.query())
+pub fn expected(block: &BlockModel, dialect: Dialect, keys: Keys<'_>) -> String {
+    expected_from(block, dialect, &block.query(), keys)
 }
 
-/// The expected rows, with the mapped columns by name, under a restriction.
-#[must_use]
-pub fn expected(block: &BlockModel, dialect: Dialect, restriction: &str) -> String {
-    expected_from(block, dialect, &block.query(), restriction)
+fn restricted(block: &BlockModel, query: &str, keys: Keys<'_>) -> String {
+    keys.restricted(&block.driving.key, &block.key, query)
 }
 
 /// [`expected`] over another text of the query, for the short form over a transition table.
 #[must_use]
-pub fn expected_from(block: &BlockModel, dialect: Dialect, query: &str, restriction: &str) -> String {
-    let columns = |prefix: &str| -> Vec<String> {
-        block.mapped.iter().map(|column| format!("{prefix}.{}", quoted(column))).collect()
-    };
+pub fn expected_from(block: &BlockModel, dialect: Dialect, query: &str, keys: Keys<'_>) -> String {
+    let source = restricted(block, query, keys);
     let Some(split) = &block.split else {
-        return format!("SELECT {} FROM (\n{query}\n) q WHERE {restriction}", columns("q").join(", "));
+        return format!("SELECT {} FROM {source}", columns("q", &block.mapped).join(", "));
     };
     let division = Division { block, dialect, amount: quoted(&split.amount), weight: quoted(&split.by) };
-    division.select(query, restriction, split.first.as_deref())
+    division.select(&source, split.first.as_deref())
 }
 
 /// Largest remainder over a key's rows. In four steps, each a derived table: `q` the rows; `w` with checked weights, their
@@ -51,18 +48,18 @@ struct Division<'a> {
 }
 
 impl Division<'_> {
-    fn select(&self, query: &str, restriction: &str, first: Option<&str>) -> String {
-        let key = quoted(&self.block.key);
+    fn select(&self, source: &str, first: Option<&str>) -> String {
+        let key = self.block.key_of("d").join(", ");
         let list: Vec<String> = self.block.mapped.iter().map(|column| self.result(column)).collect();
         let first = first.map_or_else(|| String::from("0"), |first| truth(&format!("w.{}", quoted(first))));
         let ties: Vec<String> = self.ties();
         format!(
             "SELECT {list} FROM (\
-             \nSELECT d.*, row_number() OVER (PARTITION BY d.{key} ORDER BY d.co_remainder DESC, d.co_first DESC{ties}) AS co_rank,\
-             \n  d.co_magnitude - sum(d.co_quotient) OVER (PARTITION BY d.{key}) AS co_left\
+             \nSELECT d.*, row_number() OVER (PARTITION BY {key} ORDER BY d.co_remainder DESC, d.co_first DESC{ties}) AS co_rank,\
+             \n  d.co_magnitude - sum(d.co_quotient) OVER (PARTITION BY {key}) AS co_left\
              \nFROM (SELECT w.*, {quotient} AS co_quotient, {remainder} AS co_remainder, {first} AS co_first\
              \nFROM (SELECT q.*, {magnitude} AS co_magnitude, {weight} AS co_weight, {total} AS co_total\
-             \nFROM (\n{query}\n) q WHERE {restriction}) w) d) r",
+             \nFROM {source}) w) d) r",
             list = list.join(", "),
             ties = ties.iter().map(|tie| format!(", {tie}")).collect::<String>(),
             quotient = self.quotient(),
@@ -88,7 +85,7 @@ impl Division<'_> {
     }
 
     fn ties(&self) -> Vec<String> {
-        let others = self.block.identity.iter().filter(|column| **column != self.block.key);
+        let others = self.block.identity.iter().filter(|column| !self.block.key.contains(column));
         others
             .map(|column| match (self.block.text_identity.contains(column), self.dialect) {
                 (true, Dialect::Postgres) => format!("d.{} COLLATE \"C\"", quoted(column)),
@@ -99,7 +96,7 @@ impl Division<'_> {
     }
 
     fn over(&self) -> String {
-        format!("OVER (PARTITION BY q.{})", quoted(&self.block.key))
+        format!("OVER (PARTITION BY {})", self.block.key_of("q").join(", "))
     }
 
     /// The weight, or an error for one that cannot divide an amount.
@@ -170,21 +167,21 @@ fn truth(column: &str) -> String {
 /// The high part of magnitude × weight.
 const HIGH: &str = "(w.co_magnitude >> 31) * w.co_weight";
 
-/// SQLite: a condition that is true if some row under `restriction` cannot be divided exactly: a weight that is negative,
+/// SQLite: a condition that is true if some row of the keys cannot be divided exactly: a weight that is negative,
 /// NULL or no integer, a total of 2³¹ or more, an amount that is no integer or 2⁶² or more, or the same identity twice.
 #[must_use]
-pub fn cannot_divide_sqlite(block: &BlockModel, restriction: &str) -> Option<String> {
+pub fn cannot_divide_sqlite(block: &BlockModel, keys: Keys<'_>) -> Option<String> {
     let split = block.split.as_ref()?;
     let (amount, weight) = (quoted(&split.amount), quoted(&split.by));
-    let identity: Vec<String> = block.identity.iter().map(|column| format!("q.{}", quoted(column))).collect();
-    let query = block.query();
+    let identity = columns("q", &block.identity);
     Some(format!(
-        "EXISTS (SELECT 1 FROM (\n{query}\n) q WHERE {restriction} GROUP BY q.{key} HAVING \
+        "EXISTS (SELECT 1 FROM {source} GROUP BY {key} HAVING \
          sum(typeof(q.{weight}) <> 'integer' OR q.{weight} < 0) > 0 OR sum(q.{weight}) >= 2147483648 \
          OR sum(typeof(q.{amount}) NOT IN ('integer', 'null')) > 0 \
          OR max(q.{amount}) >= 4611686018427387904 OR min(q.{amount}) <= -4611686018427387904 \
          OR min(q.{amount}) <> max(q.{amount}) OR count(*) > count(DISTINCT {identity}))",
-        key = quoted(&block.key),
+        source = restricted(block, &block.query(), keys),
+        key = block.key_of("q").join(", "),
         identity = identity.iter().map(|column| format!("quote({column})")).collect::<Vec<_>>().join(" || ',' || "),
     ))
 }

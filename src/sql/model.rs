@@ -3,6 +3,7 @@
 use crate::change::{BlockId, Direction, OnError, Stage};
 use crate::primitives::{ChangeName, Dialect};
 
+use super::keys::{KeyColumn, columns, equal};
 use super::names::quoted;
 
 /// A change whose names have been resolved.
@@ -31,12 +32,18 @@ pub struct TableModel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrivingModel {
     pub table: TableModel,
-    /// The primary key's column, unquoted.
-    pub key: String,
-    /// The key's SQL type, usable in a cast.
-    pub key_type: String,
-    /// True if the key is an integer: its values stand unquoted in SQLite texts.
-    pub key_is_integer: bool,
+    /// The columns whose values are refreshed together, in order: the primary key, a unique index, or what the block says.
+    pub key: Vec<KeyColumn>,
+    /// False if several rows may have the same key, so that a target row may be computed from more than one of them.
+    pub key_is_unique: bool,
+}
+
+impl DrivingModel {
+    /// The key's columns of `relation`, as SQL.
+    #[must_use]
+    pub fn key_of(&self, relation: &str) -> Vec<String> {
+        columns(relation, self.key.iter().map(|column| &column.name))
+    }
 }
 
 /// A block whose names have been resolved.
@@ -45,8 +52,8 @@ pub struct BlockModel {
     pub id: BlockId,
     pub target: TableModel,
     pub driving: DrivingModel,
-    /// The target's column that holds the driving key, unquoted.
-    pub key: String,
+    /// The target's columns that hold the driving key, unquoted, in its order.
+    pub key: Vec<String>,
     /// Columns that identify a row of the target, unquoted.
     pub identity: Vec<String>,
     /// Columns of `identity` that hold text, and so sort bytewise when remainders tie.
@@ -86,8 +93,8 @@ pub struct SplitModel {
 pub struct FrozenModel {
     /// The query, its parameters replaced.
     pub query: String,
-    /// Its result column, unquoted. Named, so that both databases look one key up instead of reading all.
-    pub column: String,
+    /// Its result columns, unquoted, in the key's order. Named, so that both databases look one key up instead of reading all.
+    pub columns: Vec<String>,
 }
 
 /// A follow table, and how its changes find driving keys.
@@ -171,23 +178,23 @@ impl BlockModel {
         format!("SELECT {} FROM {relation} AS {}", list.join(", "), quoted(&self.driving.table.name))
     }
 
-    /// True if a row of the target is identified by the driving key alone.
+    /// True for a `key` (an SQL expression for each column) that is not frozen, or has no row in the target yet; `None` for a block without `frozen`.
     #[must_use]
-    pub fn is_one_to_one(&self) -> bool {
-        self.identity == [self.key.clone()]
-    }
-
-    /// True for a `key` (an SQL expression) that is not frozen, or has no row in the target yet; `None` for a block without `frozen`.
-    #[must_use]
-    pub fn thawed(&self, key: &str) -> Option<String> {
+    pub fn thawed(&self, key: &[String]) -> Option<String> {
         let frozen = self.frozen.as_ref()?;
         Some(format!(
-            "(NOT EXISTS (SELECT 1 FROM (\n{}\n) z WHERE z.{} = {key}) OR NOT EXISTS (SELECT 1 FROM {} t WHERE t.{} = {key}))",
+            "(NOT EXISTS (SELECT 1 FROM (\n{}\n) z WHERE {}) OR NOT EXISTS (SELECT 1 FROM {} t WHERE {}))",
             trimmed(&frozen.query),
-            quoted(&frozen.column),
+            equal(&columns("z", &frozen.columns), key),
             self.target.sql,
-            quoted(&self.key),
+            equal(&self.key_of("t"), key),
         ))
+    }
+
+    /// The columns of `relation` (the target, or the query's result) that hold the key, as SQL.
+    #[must_use]
+    pub fn key_of(&self, relation: &str) -> Vec<String> {
+        columns(relation, &self.key)
     }
 
     /// Mapped columns that do not identify the row.

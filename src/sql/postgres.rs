@@ -3,9 +3,10 @@
 use crate::change::Direction;
 use crate::primitives::Dialect;
 
+use super::keys::{Keys, is_there, text_sql, variables};
 use super::model::{BlockModel, ChangeModel, Event, FollowModel, TableModel, trimmed};
 use super::names::quoted;
-use super::statements::{Keys, delete_unexpected, upsert_expected, upsert_from};
+use super::statements::{delete_unexpected, upsert_expected, upsert_from};
 
 const DIALECT: Dialect = Dialect::Postgres;
 
@@ -166,10 +167,12 @@ pub fn drop_all(change: &ChangeModel) -> Vec<String> {
         }
     }
     for block in &change.blocks {
-        let keys = &block.driving.key_type;
-        functions.push(format!("DROP FUNCTION IF EXISTS {}({keys}, integer)", block_function(change, block, "batch")));
-        functions.push(format!("DROP FUNCTION IF EXISTS {}({keys}[])", block_function(change, block, "refresh")));
-        functions.push(format!("DROP FUNCTION IF EXISTS {}({keys}[])", block_function(change, block, "apply")));
+        let types: Vec<&str> = block.driving.key.iter().map(|column| column.sql_type.as_str()).collect();
+        let arrays: Vec<String> = types.iter().map(|sql_type| format!("{sql_type}[]")).collect();
+        let (after, arrays) = (types.join(", "), arrays.join(", "));
+        functions.push(format!("DROP FUNCTION IF EXISTS {}({after}, integer)", block_function(change, block, "batch")));
+        functions.push(format!("DROP FUNCTION IF EXISTS {}({arrays})", block_function(change, block, "refresh")));
+        functions.push(format!("DROP FUNCTION IF EXISTS {}({arrays})", block_function(change, block, "apply")));
     }
     statements.extend(functions);
     statements
@@ -213,10 +216,7 @@ fn trigger_function(change: &ChangeModel, direction: Direction, name: &str, body
         quoted(name),
         settings(change),
         direction_setting(change),
-        change
-            .blocks_of(direction)
-            .map(|block| format!("  co_{} {}[];\n", block.id, block.driving.key_type))
-            .collect::<String>(),
+        change.blocks_of(direction).map(|block| declarations(block, &stem(block))).collect::<String>(),
     )
 }
 
@@ -234,8 +234,8 @@ fn trigger_body(change: &ChangeModel, direction: Direction, table: &TableModel, 
             body.push_str(&collect_keys(block, table, event));
         }
         for block in concerned.iter().rev() {
-            if let Some(delete) = delete_unexpected(block, Keys::Array(&variable(block))) {
-                body.push_str(&format!("  IF cardinality({}) > 0 THEN\n{delete};\n  END IF;\n", variable(block)));
+            if let Some(delete) = delete_unexpected(block, Keys::Arrays(&stem(block))) {
+                body.push_str(&format!("  IF cardinality({}) > 0 THEN\n{delete};\n  END IF;\n", first(block)));
             }
         }
     }
@@ -251,56 +251,117 @@ fn run_block(change: &ChangeModel, block: &BlockModel, table: &TableModel, event
     let feeds = block.follows.iter().any(|follow| follow.table == *table);
     if !drives {
         let collect = if event == Event::Delete { String::new() } else { collect_keys(block, table, event) };
-        return format!("{collect}  PERFORM {}({});\n", block_function(change, block, "refresh"), variable(block));
+        return format!("{collect}  PERFORM {}({});\n", block_function(change, block, "refresh"), arguments(block));
     }
     let mut text = String::new();
+    if event != Event::Delete {
+        text.push_str(&key_locks(change, block, &own_keys(block), event.with_changed()));
+    }
     for follow in &block.follows {
         text.push_str(&shared_lock(change, block, follow, event.with_changed()));
     }
-    if event == Event::Insert && !feeds {
+    if event == Event::Insert && !feeds && block.driving.key_is_unique {
         // Rows that have just been inserted have no target rows to be deleted.
         if let (Some(query), None) = (block.short_form_over("changed"), &block.split) {
-            text.push_str(&format!("{};\n", upsert_from(block, DIALECT, &query, ("true", "true"))));
+            text.push_str(&format!("{};\n", upsert_from(block, DIALECT, &query, (Keys::All, "true"))));
             return text;
         }
         text.push_str(&collect_keys(block, table, event));
-        text.push_str(&format!("{};\n", upsert_expected(block, DIALECT, Keys::Array(&variable(block)), "true")));
+        text.push_str(&format!("{};\n", upsert_expected(block, DIALECT, Keys::Arrays(&stem(block)), "true")));
         return text;
     }
     if event != Event::Delete {
         text.push_str(&collect_keys(block, table, event));
     }
-    if feeds {
-        text.push_str(&format!("  PERFORM {}({});\n", block_function(change, block, "refresh"), variable(block)));
-    } else {
-        text.push_str(&format!("  PERFORM {}({});\n", block_function(change, block, "apply"), variable(block)));
-    }
+    let verb = if feeds { "refresh" } else { "apply" };
+    text.push_str(&format!("  PERFORM {}({});\n", block_function(change, block, verb), arguments(block)));
     text
 }
 
 /// Assigns a block's keys that an event on `table` touches: those of the rows themselves, and those that `follows` derives.
 fn collect_keys(block: &BlockModel, table: &TableModel, event: Event) -> String {
+    let names = variables("key", &block.driving.key).join(", ");
     let mut sources = Vec::new();
     if block.driving.table == *table {
-        sources.push(format!("SELECT {} FROM changed", quoted(&block.driving.key)));
+        sources.push(own_keys(block));
     }
     for follow in block.follows.iter().filter(|follow| follow.table == *table) {
-        let keys = format!("SELECT f.key FROM (\n{}\n) AS f(key)", trimmed(&follow.keys));
-        sources.push(match block.thawed("f.key") {
+        let keys = format!("SELECT f.* FROM (\n{}\n) AS f({names})", trimmed(&follow.keys));
+        sources.push(match block.thawed(&columns_of("f", block)) {
             Some(thawed) => format!("{keys} WHERE {thawed}"),
             None => keys,
         });
     }
-    format!(
-        "  {} := ARRAY(SELECT DISTINCT k.key FROM ({with}{}) AS k(key) WHERE k.key IS NOT NULL ORDER BY 1);\n",
-        variable(block),
+    let keys = columns_of("k", block);
+    let order: Vec<String> = (1..=keys.len()).map(|number| number.to_string()).collect();
+    let select = format!(
+        "SELECT DISTINCT {} FROM ({with}{}) AS k({names}) WHERE {} ORDER BY {}",
+        keys.join(", "),
         sources.join("\nUNION ALL\n"),
+        is_there(&keys),
+        order.join(", "),
         with = event.with_changed(),
-    )
+    );
+    assign(block, &stem(block), &select)
 }
 
-fn variable(block: &BlockModel) -> String {
+/// The keys of the statement's own rows.
+fn own_keys(block: &BlockModel) -> String {
+    format!("SELECT {} FROM changed", block.driving.key_of("changed").join(", "))
+}
+
+/// Puts the keys that a query yields into array variables.
+fn assign(block: &BlockModel, stem: &str, select: &str) -> String {
+    match variables(stem, &block.driving.key).as_slice() {
+        [only] => format!("  {only} := ARRAY({select});\n"),
+        several => {
+            let arrays: Vec<String> =
+                columns_of("s", block).iter().map(|part| format!("coalesce(array_agg({part}), '{{}}')")).collect();
+            format!(
+                "  SELECT {} INTO {} FROM ({select}) s({});\n",
+                arrays.join(", "),
+                several.join(", "),
+                variables("key", &block.driving.key).join(", "),
+            )
+        }
+    }
+}
+
+/// The parts of a key as columns of a relation of ours: `k.key`, or `k.key_1`, `k.key_2`.
+fn columns_of(relation: &str, block: &BlockModel) -> Vec<String> {
+    variables("key", &block.driving.key).iter().map(|name| format!("{relation}.{name}")).collect()
+}
+
+/// What a trigger function's array variables of a block's keys are called.
+fn stem(block: &BlockModel) -> String {
     format!("co_{}", block.id)
+}
+
+fn arguments(block: &BlockModel) -> String {
+    variables(&stem(block), &block.driving.key).join(", ")
+}
+
+/// One of the array variables: all have the same length.
+fn first(block: &BlockModel) -> String {
+    variables(&stem(block), &block.driving.key).into_iter().next().unwrap_or_default()
+}
+
+fn declarations(block: &BlockModel, stem: &str) -> String {
+    let names = variables(stem, &block.driving.key).into_iter();
+    names.zip(&block.driving.key).map(|(name, column)| format!("  {name} {}[];\n", column.sql_type)).collect()
+}
+
+/// Locks of the keys themselves, where several driving rows have the same one: two writers of such rows compute the same target rows,
+/// so the second waits for the first and then sees what it wrote. Where a key has one row, that row is lock enough.
+fn key_locks(change: &ChangeModel, block: &BlockModel, keys: &str, with_changed: &str) -> String {
+    if block.driving.key_is_unique {
+        return String::new();
+    }
+    let names: Vec<&str> = block.driving.key.iter().map(|column| column.name.as_str()).collect();
+    let class = hashed(&format!("changeover/{}/{}/key/{}", change.name, block.driving.table.sql, names.join(",")));
+    let parts = variables("key", &block.driving.key).join(", ");
+    let keys = format!("SELECT {} FROM (\n{keys}\n) AS k({parts})", text_sql(DIALECT, &columns_of("k", block)));
+    stripes("pg_advisory_xact_lock", class, &keys, with_changed)
 }
 
 /// Exclusive locks of the values of this table that some block's driving rows look up: old and new images.
@@ -346,68 +407,134 @@ fn stripes(function: &str, class: i32, values: &str, with_changed: &str) -> Stri
     )
 }
 
-/// A lock class for each (change, follow table, column): FNV-1a, so that it is the same in every version and on every server.
+/// A lock class for each (change, follow table, column).
 fn lock_class(change: &ChangeModel, follow: &FollowModel) -> i32 {
-    let text = format!("changeover/{}/{}/{}", change.name, follow.table.sql, follow.by);
+    hashed(&format!("changeover/{}/{}/{}", change.name, follow.table.sql, follow.by))
+}
+
+/// FNV-1a, so that a class is the same in every version and on every server.
+fn hashed(text: &str) -> i32 {
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     i32::from_ne_bytes(hash.to_ne_bytes())
 }
 
-/// Deletes and upserts, for keys whose locks are held already.
-fn apply_function(change: &ChangeModel, block: &BlockModel) -> String {
-    let delete = delete_unexpected(block, Keys::Array("keys")).map(|delete| format!("{delete};\n")).unwrap_or_default();
+/// A block's function that takes array parameters of keys and does nothing without any.
+fn keys_function(change: &ChangeModel, block: &BlockModel, verb: &str, body: &str) -> String {
+    let names = variables("keys", &block.driving.key);
+    let parameters: Vec<String> =
+        names.iter().zip(&block.driving.key).map(|(name, column)| format!("{name} {}[]", column.sql_type)).collect();
     format!(
-        "CREATE OR REPLACE FUNCTION {}(keys {}[]) RETURNS void LANGUAGE plpgsql AS $co$\n#variable_conflict use_column\nBEGIN\n\
-         \x20 IF cardinality(keys) = 0 THEN RETURN; END IF;\n{delete}{};\nEND $co$",
-        block_function(change, block, "apply"),
-        block.driving.key_type,
-        upsert_expected(block, DIALECT, Keys::Array("keys"), "true"),
+        "CREATE OR REPLACE FUNCTION {}({}) RETURNS void LANGUAGE plpgsql AS $co$\n#variable_conflict use_column\nBEGIN\n\
+         \x20 IF cardinality({}) = 0 THEN RETURN; END IF;\n{body}END $co$",
+        block_function(change, block, verb),
+        parameters.join(", "),
+        names.first().map_or("", String::as_str),
     )
 }
 
-/// Refreshes rows that are not the statement's own: locks the driving rows in key order against a concurrent delete, then what
-/// they look up.
+/// Deletes and upserts, for keys whose locks are held already.
+fn apply_function(change: &ChangeModel, block: &BlockModel) -> String {
+    let keys = Keys::Arrays("keys");
+    let delete = delete_unexpected(block, keys).map(|delete| format!("{delete};\n")).unwrap_or_default();
+    let upsert = upsert_expected(block, DIALECT, keys, "true");
+    keys_function(change, block, "apply", &format!("{delete}{upsert};\n"))
+}
+
+/// Refreshes rows that are not the statement's own: locks the driving rows in key order against a concurrent delete (where keys are not
+/// unique, the keys themselves), then what they look up.
 fn refresh_function(change: &ChangeModel, block: &BlockModel) -> String {
     let driving = &block.driving;
-    let with_changed =
-        format!("WITH changed AS (SELECT * FROM {} WHERE {} = ANY (keys)) ", driving.table.sql, quoted(&driving.key));
-    let locks: String = block.follows.iter().map(|follow| shared_lock(change, block, follow, &with_changed)).collect();
-    format!(
-        "CREATE OR REPLACE FUNCTION {}(keys {}[]) RETURNS void LANGUAGE plpgsql AS $co$\n#variable_conflict use_column\nBEGIN\n\
-         \x20 IF cardinality(keys) = 0 THEN RETURN; END IF;\n\
-         \x20 PERFORM 1 FROM {table} d WHERE d.{key} = ANY (keys) ORDER BY d.{key} FOR KEY SHARE;\n{locks}\
-         \x20 PERFORM {apply}(keys);\nEND $co$",
-        block_function(change, block, "refresh"),
-        driving.key_type,
-        table = driving.table.sql,
-        key = quoted(&driving.key),
-        apply = block_function(change, block, "apply"),
-    )
+    let restricted = |relation: &str| Keys::Arrays("keys").condition(&driving.key, &driving.key_of(relation));
+    let with_changed = format!("WITH changed AS (SELECT * FROM {} d WHERE {}) ", driving.table.sql, restricted("d"));
+    let arrays = variables("keys", &driving.key).join(", ");
+    let own = if driving.key_is_unique {
+        format!(
+            "  PERFORM 1 FROM {} d WHERE {} ORDER BY {} FOR KEY SHARE OF d;\n",
+            driving.table.sql,
+            restricted("d"),
+            driving.key_of("d").join(", "),
+        )
+    } else {
+        key_locks(change, block, &format!("SELECT * FROM unnest({arrays})"), "")
+    };
+    let follows: String =
+        block.follows.iter().map(|follow| shared_lock(change, block, follow, &with_changed)).collect();
+    let apply = format!("  PERFORM {}({arrays});\n", block_function(change, block, "apply"));
+    keys_function(change, block, "refresh", &format!("{own}{follows}{apply}"))
 }
 
 /// One batch of a backfill: the next keys after `after` (NULL: from the first), locked against updates and deletes, refreshed.
 /// Returns the last key as text (NULL: nothing left) and the number of keys.
 fn batch_function(change: &ChangeModel, block: &BlockModel) -> String {
     let driving = &block.driving;
-    let (table, key) = (&driving.table.sql, quoted(&driving.key));
-    let wanted = match block.thawed("u.key") {
+    let after = variables("after", &driving.key);
+    let parameters: Vec<String> =
+        after.iter().zip(&driving.key).map(|(name, column)| format!("{name} {}", column.sql_type)).collect();
+    let names = variables("keys", &driving.key);
+    let last: Vec<String> = names.iter().map(|name| format!("{name}[key_count]")).collect();
+    let wanted = match block.thawed(&columns_of("u", block)) {
         Some(thawed) => {
-            format!("  work := ARRAY(SELECT u.key FROM unnest(keys) AS u(key) WHERE {thawed} ORDER BY 1);\n")
+            let parts = variables("key", &driving.key).join(", ");
+            let select = format!(
+                "SELECT {} FROM unnest({}) AS u({parts}) WHERE {thawed} ORDER BY {}",
+                columns_of("u", block).join(", "),
+                names.join(", "),
+                columns_of("u", block).join(", "),
+            );
+            assign(block, "work", &select)
         }
-        None => String::from("  work := keys;\n"),
+        None => names
+            .iter()
+            .zip(variables("work", &driving.key))
+            .map(|(keys, work)| format!("  {work} := {keys};\n"))
+            .collect(),
     };
     format!(
-        "CREATE OR REPLACE FUNCTION {name}(after {kind}, batch_rows integer, OUT last_key text, OUT key_count bigint) LANGUAGE plpgsql\n\
-         SET search_path = {path}, pg_temp AS $co$\n#variable_conflict use_column\nDECLARE\n  keys {kind}[];\n  work {kind}[];\nBEGIN\n\
-         \x20 IF after IS NULL THEN\n\
-         \x20   keys := ARRAY(SELECT d.{key} FROM {table} d ORDER BY d.{key} LIMIT batch_rows FOR NO KEY UPDATE);\n\
-         \x20 ELSE\n\
-         \x20   keys := ARRAY(SELECT d.{key} FROM {table} d WHERE d.{key} > after ORDER BY d.{key} LIMIT batch_rows FOR NO KEY UPDATE);\n\
-         \x20 END IF;\n  key_count := cardinality(keys);\n  last_key := keys[key_count];\n{wanted}\
-         \x20 PERFORM {refresh}(work);\nEND $co$",
+        "CREATE OR REPLACE FUNCTION {name}({parameters}, batch_rows integer, OUT last_key text, OUT key_count bigint) LANGUAGE plpgsql\n\
+         SET search_path = {path}, pg_temp AS $co$\n#variable_conflict use_column\nDECLARE\n{keys}{work}BEGIN\n\
+         \x20 IF {first} IS NULL THEN\n  {all}\x20 ELSE\n  {rest}\x20 END IF;\n\
+         \x20 key_count := cardinality({counted});\n  IF key_count > 0 THEN last_key := {last}; END IF;\n{wanted}\
+         \x20 PERFORM {refresh}({arguments});\nEND $co$",
         name = block_function(change, block, "batch"),
-        kind = driving.key_type,
+        parameters = parameters.join(", "),
         path = change.search_path,
+        keys = declarations(block, "keys"),
+        work = declarations(block, "work"),
+        first = after.first().map_or("", String::as_str),
+        all = assign(block, "keys", &next_keys(block, None)),
+        rest = assign(block, "keys", &next_keys(block, Some(&after))),
+        counted = names.first().map_or("", String::as_str),
+        last = text_sql(DIALECT, &last),
         refresh = block_function(change, block, "refresh"),
+        arguments = variables("work", &driving.key).join(", "),
+    )
+}
+
+/// The first `batch_rows` keys, or those after the key in the variables `after`, in order. Rows of unique keys are locked against updates
+/// and deletes; other keys are locked by the refresh.
+fn next_keys(block: &BlockModel, after: Option<&[String]>) -> String {
+    let driving = &block.driving;
+    let key = driving.key_of("d");
+    let mut conditions: Vec<String> = key
+        .iter()
+        .zip(&driving.key)
+        .filter(|(_, part)| part.nullable)
+        .map(|(part, _)| format!("{part} IS NOT NULL"))
+        .collect();
+    match (after, key.as_slice()) {
+        (Some([after]), [key]) => conditions.push(format!("{key} > {after}")),
+        (Some(after), key) => conditions.push(format!("({}) > ({})", key.join(", "), after.join(", "))),
+        (None, _) => {}
+    }
+    if conditions.is_empty() {
+        conditions.push(String::from("true"));
+    }
+    format!(
+        "SELECT {distinct}{key} FROM {} d WHERE {} ORDER BY {key} LIMIT batch_rows{lock}",
+        driving.table.sql,
+        conditions.join(" AND "),
+        distinct = if driving.key_is_unique { "" } else { "DISTINCT " },
+        lock = if driving.key_is_unique { " FOR NO KEY UPDATE" } else { "" },
+        key = key.join(", "),
     )
 }

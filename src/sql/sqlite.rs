@@ -1,17 +1,18 @@
 //! A change on SQLite: a view with an INSTEAD OF trigger as each block's refresh, row triggers on the source tables.
 //!
-//! A view is a stored procedure for one key: `INSERT INTO refresh(key, removing) VALUES (7, 0)` refreshes the target rows of key 7,
-//! `removing` only deletes. One key at a time, because SQLite pushes `= NEW.key` into a query with window functions but not
+//! A view is a stored procedure for one key: `INSERT INTO refresh(key, removing) VALUES (7, 0)` refreshes the target rows of key 7
+//! (a key of several columns has `key_1`, `key_2`, …), `removing` only deletes. One key at a time, because SQLite pushes `= NEW.key` into a query with window functions but not
 //! `IN (SELECT …)`.
 
 use crate::change::Direction;
 use crate::primitives::Dialect;
 
-use super::expected::{cannot_divide_sqlite, key_of_query};
+use super::expected::cannot_divide_sqlite;
+use super::keys::{Keys, columns, is_there, variables};
 use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
 use super::names::{literal, own, quoted};
 use super::rewrite::{RewriteError, replace_table};
-use super::statements::{Keys, delete_unexpected, upsert_expected, upsert_from};
+use super::statements::{delete_unexpected, upsert_expected, upsert_from};
 
 const DIALECT: Dialect = Dialect::Sqlite;
 
@@ -35,7 +36,9 @@ pub fn block_objects(change: &ChangeModel) -> Vec<String> {
     ];
     for block in &change.blocks {
         let view = refresh_view(change, block);
-        statements.push(format!("CREATE VIEW {view} (key, removing) AS SELECT NULL, NULL WHERE 0"));
+        let names = variables("key", &block.driving.key);
+        let nulls = ["NULL"].repeat(names.len()).join(", ");
+        statements.push(format!("CREATE VIEW {view} ({}, removing) AS SELECT {nulls}, NULL WHERE 0", names.join(", ")));
         statements.push(refresh_trigger(change, block));
     }
     statements
@@ -48,8 +51,8 @@ pub fn refresh_view(change: &ChangeModel, block: &BlockModel) -> String {
 }
 
 fn refresh_trigger(change: &ChangeModel, block: &BlockModel) -> String {
-    let key = Keys::One("NEW.key");
-    let guard = cannot_divide_sqlite(block, &key.restrict(&key_of_query(block))).map(|cannot| {
+    let key = Keys::Row("NEW");
+    let guard = cannot_divide_sqlite(block, key).map(|cannot| {
         let message = format!(
             "changeover: block {}: an amount cannot be divided exactly: a weight is negative, NULL or no integer, the total weight reaches 2^31, \
              the amount reaches 2^62, is no integer or differs between the rows of one key, or an identity is there twice",
@@ -169,8 +172,8 @@ fn trigger_body(
     let mut body = String::new();
     if event == Event::Delete {
         for block in change.blocks_of(direction).rev().filter(|block| block.driving.table == *table) {
-            let key = quoted(&block.driving.key);
-            body.push_str(&format!("INSERT INTO {} VALUES (OLD.{key}, 1);\n", refresh_view(change, block)));
+            let key = block.driving.key_of("OLD").join(", ");
+            body.push_str(&format!("INSERT INTO {} VALUES ({key}, 1);\n", refresh_view(change, block)));
         }
     }
     for block in change.blocks_of(direction) {
@@ -179,11 +182,17 @@ fn trigger_body(
         }
         for follow in block.follows.iter().filter(|follow| follow.table == *table) {
             let keys = replace_table(trimmed(&follow.keys), "changed", &changed(table, event), DIALECT)?;
-            // `AS key` cannot be put on a subquery's column in SQLite; a UNION with a named empty row names it.
+            let names = variables("key", &block.driving.key);
+            let nulls: Vec<String> = names.iter().map(|name| format!("NULL AS {name}")).collect();
+            let found = columns("f", &names);
+            // A subquery's columns cannot be named in SQLite; a UNION with a named empty row names them.
             body.push_str(&format!(
-                "INSERT INTO {} SELECT DISTINCT f.key, 0 FROM (SELECT NULL AS key WHERE 0 UNION ALL SELECT * FROM (\n{keys}\n)) f WHERE f.key IS NOT NULL{};\n",
+                "INSERT INTO {} SELECT DISTINCT {}, 0 FROM (SELECT {} WHERE 0 UNION ALL SELECT * FROM (\n{keys}\n)) f WHERE {}{};\n",
                 refresh_view(change, block),
-                and_thawed(block, "f.key"),
+                found.join(", "),
+                nulls.join(", "),
+                is_there(&found),
+                and_thawed(block, &found),
             ));
         }
     }
@@ -192,25 +201,29 @@ fn trigger_body(
 
 /// ` AND …`: a block's keys that may be refreshed by others than their own row. Empty for a block without `frozen`.
 #[must_use]
-pub fn and_thawed(block: &BlockModel, key: &str) -> String {
+pub fn and_thawed(block: &BlockModel, key: &[String]) -> String {
     block.thawed(key).map(|thawed| format!(" AND {thawed}")).unwrap_or_default()
 }
 
 /// Refreshes the target rows of the row that was written.
 fn refresh_own(change: &ChangeModel, block: &BlockModel, table: &TableModel, event: Event) -> String {
     let view = refresh_view(change, block);
-    let key = quoted(&block.driving.key);
+    let (old, new) = (block.driving.key_of("OLD"), block.driving.key_of("NEW"));
+    let refresh = |key: &[String]| format!("INSERT INTO {view} VALUES ({}, 0);\n", key.join(", "));
     match event {
         Event::Insert => match block.short_form_over(&row_image(table, "NEW")) {
-            Some(query) if block.split.is_none() => {
-                format!("{};\n", upsert_from(block, DIALECT, &query, ("true", "true")))
+            Some(query) if block.split.is_none() && block.driving.key_is_unique => {
+                format!("{};\n", upsert_from(block, DIALECT, &query, (Keys::All, "true")))
             }
-            _ => format!("INSERT INTO {view} VALUES (NEW.{key}, 0);\n"),
+            _ => refresh(&new),
         },
-        Event::Update => format!(
-            "INSERT INTO {view} SELECT OLD.{key}, 0 WHERE OLD.{key} IS NOT NEW.{key};\nINSERT INTO {view} VALUES (NEW.{key}, 0);\n"
-        ),
-        Event::Delete => format!("INSERT INTO {view} VALUES (OLD.{key}, 0);\n"),
+        Event::Update => {
+            // Byte for byte: a key that differs in case alone may be another one to the target.
+            let moved: Vec<String> =
+                old.iter().zip(&new).map(|(old, new)| format!("{old} COLLATE BINARY IS NOT {new}")).collect();
+            format!("INSERT INTO {view} SELECT {}, 0 WHERE {};\n{}", old.join(", "), moved.join(" OR "), refresh(&new))
+        }
+        Event::Delete => refresh(&old),
     }
 }
 

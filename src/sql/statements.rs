@@ -2,29 +2,10 @@
 
 use crate::primitives::Dialect;
 
-use super::expected::{expected_from, expected_identity, key_of_query};
+use super::expected::{expected_from, expected_identity};
+use super::keys::{Keys, columns, equal};
 use super::model::BlockModel;
 use super::names::quoted;
-
-/// The keys that a statement is about, as an SQL condition on a column.
-#[derive(Debug, Clone, Copy)]
-pub enum Keys<'a> {
-    /// PostgreSQL: an array variable, `column = ANY (keys)`.
-    Array(&'a str),
-    /// One value, `column = NEW.key`: what SQLite pushes down.
-    One(&'a str),
-}
-
-impl Keys<'_> {
-    /// `column` restricted to the keys.
-    #[must_use]
-    pub fn restrict(self, column: &str) -> String {
-        match self {
-            Self::Array(keys) => format!("{column} = ANY ({keys})"),
-            Self::One(value) => format!("{column} = {value}"),
-        }
-    }
-}
 
 /// Deletes the owned target rows of the keys whose identity the query no longer yields. Nothing for a block that may only update.
 #[must_use]
@@ -33,18 +14,12 @@ pub fn delete_unexpected(block: &BlockModel, keys: Keys<'_>) -> Option<String> {
         return None;
     }
     let target = &block.target.sql;
-    let key = format!("{target}.{}", quoted(&block.key));
     let owned = block.owns.as_ref().map(|owns| format!("\n  AND ({owns})")).unwrap_or_default();
-    let same: Vec<String> = block
-        .identity
-        .iter()
-        .map(|column| format!("e.{column} = {target}.{column}", column = quoted(column)))
-        .collect();
-    let identity = expected_identity(block, &keys.restrict(&key_of_query(block)));
     Some(format!(
-        "DELETE FROM {target} WHERE {}{owned}\n  AND NOT EXISTS (SELECT 1 FROM ({identity}) e WHERE {})",
-        keys.restrict(&key),
-        same.join(" AND "),
+        "DELETE FROM {target} WHERE {}{owned}\n  AND NOT EXISTS (SELECT 1 FROM ({}) e WHERE {})",
+        keys.condition(&block.driving.key, &block.key_of(target)),
+        expected_identity(block, keys),
+        equal(&columns("e", &block.identity), &columns(target, &block.identity)),
     ))
 }
 
@@ -52,13 +27,13 @@ pub fn delete_unexpected(block: &BlockModel, keys: Keys<'_>) -> Option<String> {
 /// condition without which nothing is written.
 #[must_use]
 pub fn upsert_expected(block: &BlockModel, dialect: Dialect, keys: Keys<'_>, gate: &str) -> String {
-    upsert_from(block, dialect, &block.query(), (&keys.restrict(&key_of_query(block)), gate))
+    upsert_from(block, dialect, &block.query(), (keys, gate))
 }
 
-/// [`upsert_expected`] from another text of the query, under any (restriction, gate).
+/// [`upsert_expected`] from another text of the query.
 #[must_use]
-pub fn upsert_from(block: &BlockModel, dialect: Dialect, query: &str, (restriction, gate): (&str, &str)) -> String {
-    let expected = expected_from(block, dialect, query, restriction);
+pub fn upsert_from(block: &BlockModel, dialect: Dialect, query: &str, (keys, gate): (Keys<'_>, &str)) -> String {
+    let expected = expected_from(block, dialect, query, keys);
     if !block.insert {
         return update_only(block, dialect, &expected, gate);
     }

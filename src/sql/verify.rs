@@ -2,32 +2,22 @@
 
 use crate::primitives::Dialect;
 
-use super::expected::{expected, key_of_query};
+use super::expected::expected;
+pub use super::keys::KeyRange;
+use super::keys::{Keys, columns, equal, in_range, text_sql};
 use super::model::BlockModel;
 use super::names::{literal, quoted};
 use super::statements::{differs, owned_condition};
-
-/// Which keys are compared. Values are as the database prints them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyRange {
-    /// after < key ≤ until; an absent bound is open.
-    Between { after: Option<String>, until: Option<String> },
-    /// Just these.
-    Among(Vec<String>),
-}
 
 /// One statement, and so one snapshot: a row for each target row that differs, with columns key, class (`missing`, `extra`,
 /// `different`), expected and actual (JSON objects, or NULL).
 #[must_use]
 pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) -> String {
-    let expected = expected(block, dialect, &restriction(block, &key_of_query(block), range));
-    let actual_key = format!("t.{}", quoted(&block.key));
-    let columns: Vec<String> = block.mapped.iter().map(|column| format!("t.{}", quoted(column))).collect();
+    let expected = expected(block, dialect, Keys::Range(range));
     let owned = match &block.owns {
         Some(owns) => owned_condition(block, owns, "t"),
         None => String::from("1 = 1"),
     };
-    let same: Vec<String> = block.identity.iter().map(|column| format!("e.{c} = a.{c}", c = quoted(column))).collect();
     let payload = block.payload();
     let changed =
         format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(dialect, &payload, "e", "a"));
@@ -36,23 +26,25 @@ pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) ->
     } else {
         changed
     };
-    let key = format!("coalesce(e.{key}, a.{key})", key = quoted(&block.key));
+    let key: Vec<String> =
+        block.key.iter().map(|key| format!("coalesce(e.{key}, a.{key})", key = quoted(key))).collect();
     let thawed = block.thawed(&key).map(|thawed| format!("\n  AND {thawed}")).unwrap_or_default();
     // Named and materialized: SQLite makes an index for a join with a table of its own, but scans a subquery in a FULL JOIN.
     let tables = format!(
         "WITH e AS MATERIALIZED (SELECT 1 AS co_there, x.* FROM (\n{expected}\n) x),\n\
          a AS MATERIALIZED (SELECT 1 AS co_there, ({owned}) AS co_owned, {columns} FROM {target} t WHERE {range})\n",
-        columns = columns.join(", "),
+        columns = columns("t", &block.mapped).join(", "),
         target = block.target.sql,
-        range = restriction(block, &actual_key, range),
+        range = in_range(&block.driving.key, &block.key_of("t"), range),
     );
     let select = format!(
-        "SELECT CAST({key} AS text) AS key, CASE WHEN a.co_there IS NULL THEN 'missing' WHEN e.co_there IS NULL THEN 'extra' \
+        "SELECT {key} AS key, CASE WHEN a.co_there IS NULL THEN 'missing' WHEN e.co_there IS NULL THEN 'extra' \
          ELSE 'different' END AS class,\n  {expected_image} AS expected, {actual_image} AS actual\n",
+        key = text_sql(dialect, &key),
         expected_image = image(block, dialect, "e"),
         actual_image = image(block, dialect, "a"),
     );
-    let on = same.join(" AND ");
+    let on = equal(&columns("e", &block.identity), &columns("a", &block.identity));
     match dialect {
         Dialect::Postgres => format!("{tables}{select}FROM e FULL JOIN a ON {on}\nWHERE ({wrong}){thawed}"),
         Dialect::Sqlite => format!(
@@ -64,46 +56,40 @@ pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) ->
 
 /// The upper bound of the next range of `range_keys` driving keys after `after`, as text; no row if fewer are left.
 #[must_use]
-pub fn range_end(block: &BlockModel, after: Option<&str>, range_keys: usize) -> String {
-    let key = format!("d.{}", quoted(&block.driving.key));
+pub fn range_end(block: &BlockModel, dialect: Dialect, after: Option<&str>, range_keys: usize) -> String {
     let range = KeyRange::Between { after: after.map(str::to_owned), until: None };
+    let names: Vec<String> = block.driving.key.iter().map(|column| column.name.clone()).collect();
     format!(
-        "SELECT CAST({key} AS text) AS key FROM {} d WHERE {} ORDER BY {key} LIMIT 1 OFFSET {}",
-        block.driving.table.sql,
-        restriction(block, &key, &range),
+        "SELECT {} AS key FROM ({} LIMIT 1 OFFSET {}) k",
+        text_sql(dialect, &columns("k", &names)),
+        keys_in_order(block, &range),
         range_keys.saturating_sub(1),
+    )
+}
+
+/// The driving keys of a range, each once, in order: columns of the same names as the driving table's.
+#[must_use]
+pub fn keys_in_order(block: &BlockModel, range: &KeyRange) -> String {
+    let driving = &block.driving;
+    let key = driving.key_of("d");
+    format!(
+        "SELECT {distinct}{columns} FROM {} d WHERE {} ORDER BY {columns}",
+        driving.table.sql,
+        in_range(&driving.key, &key, range),
+        distinct = if driving.key_is_unique { "" } else { "DISTINCT " },
+        columns = key.join(", "),
     )
 }
 
 /// The number of driving keys in a range.
 #[must_use]
 pub fn count_keys(block: &BlockModel, range: &KeyRange) -> String {
-    let key = format!("d.{}", quoted(&block.driving.key));
-    format!("SELECT count(*) AS keys FROM {} d WHERE {}", block.driving.table.sql, restriction(block, &key, range))
-}
-
-/// `column` restricted to a range.
-#[must_use]
-pub fn restriction(block: &BlockModel, column: &str, range: &KeyRange) -> String {
-    match range {
-        KeyRange::Between { after: None, until: None } => String::from("1 = 1"),
-        KeyRange::Between { after: Some(after), until: None } => format!("{column} > {}", key_literal(block, after)),
-        KeyRange::Between { after: None, until: Some(until) } => format!("{column} <= {}", key_literal(block, until)),
-        KeyRange::Between { after: Some(after), until: Some(until) } => {
-            format!("{column} > {} AND {column} <= {}", key_literal(block, after), key_literal(block, until))
-        }
-        KeyRange::Among(keys) => {
-            let list: Vec<String> = keys.iter().map(|key| key_literal(block, key)).collect();
-            if list.is_empty() { String::from("1 = 0") } else { format!("{column} IN ({})", list.join(", ")) }
-        }
+    let driving = &block.driving;
+    let restriction = in_range(&driving.key, &driving.key_of("d"), range);
+    if driving.key_is_unique {
+        return format!("SELECT count(*) AS keys FROM {} d WHERE {restriction}", driving.table.sql);
     }
-}
-
-/// A key's value as a literal. Integers stand bare, since SQLite compares an integer expression with a text by type, not by value;
-/// a key that is no integer although its column says so (SQLite allows that) stands as text.
-#[must_use]
-pub fn key_literal(block: &BlockModel, value: &str) -> String {
-    if block.driving.key_is_integer && value.parse::<i64>().is_ok() { value.to_owned() } else { literal(value) }
+    format!("SELECT count(*) AS keys FROM ({}) k", keys_in_order(block, range))
 }
 
 fn image(block: &BlockModel, dialect: Dialect, relation: &str) -> String {

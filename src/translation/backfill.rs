@@ -6,9 +6,10 @@ use std::time::{Duration, Instant as Clock};
 use crate::change::{Direction, Stage};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
 use crate::primitives::Instant;
+use crate::sql::keys::{columns, parts, text_sql};
 use crate::sql::model::{BlockModel, ChangeModel};
-use crate::sql::verify::{KeyRange, restriction};
-use crate::sql::{names::quoted, postgres, sqlite};
+use crate::sql::verify::{KeyRange, keys_in_order};
+use crate::sql::{postgres, sqlite};
 
 use super::error::TranslationError;
 use super::own::get_change;
@@ -170,12 +171,23 @@ impl Filling<'_> {
     ) -> Result<(Option<String>, usize), DatabaseError> {
         connection
             .batch(&format!("SELECT set_config('{}', 'backfill', true)", postgres::direction_setting(self.model)))?;
+        let key = &self.block.driving.key;
+        let after = match after.and_then(|after| parts(key, after)) {
+            Some(parts) => parts.into_iter().map(Value::from).collect(),
+            None => vec![Value::Null; key.len()],
+        };
+        let casts: Vec<String> = key
+            .iter()
+            .enumerate()
+            .map(|(index, column)| format!("${}::text::{}", index + 2, column.sql_type))
+            .collect();
         let sql = format!(
-            "SELECT last_key, key_count FROM {}($1::text::{}, $2::integer)",
+            "SELECT last_key, key_count FROM {}({}, $1::integer)",
             postgres::block_function(self.model, self.block, "batch"),
-            self.block.driving.key_type,
+            casts.join(", "),
         );
-        let row = connection.get_row(&sql, &[Value::from(after), Value::from(rows_value(batch_rows))])?;
+        let values: Vec<Value> = std::iter::once(Value::from(rows_value(batch_rows))).chain(after).collect();
+        let row = connection.get_row(&sql, &values)?;
         Ok((row.find_text("last_key")?, usize::try_from(row.integer("key_count")?).unwrap_or(0)))
     }
 
@@ -186,13 +198,15 @@ impl Filling<'_> {
         batch_rows: usize,
     ) -> Result<(Option<String>, usize), DatabaseError> {
         let block = self.block;
-        let key = format!("d.{}", quoted(&block.driving.key));
-        let table = &block.driving.table.sql;
+        let key = columns("k", block.driving.key.iter().map(|column| &column.name));
+        let last_first: Vec<String> = key.iter().map(|column| format!("{column} DESC")).collect();
         let rest = KeyRange::Between { after: after.map(str::to_owned), until: None };
+        let next = format!("({} LIMIT {batch_rows})", keys_in_order(block, &rest));
         let found = connection.query(
             &format!(
-                "SELECT max(key) AS last_key, count(*) AS keys FROM (SELECT {key} AS key FROM {table} d WHERE {} ORDER BY {key} LIMIT {batch_rows})",
-                restriction(block, &key, &rest)
+                "SELECT {} AS last_key, (SELECT count(*) FROM {next}) AS keys FROM {next} k ORDER BY {} LIMIT 1",
+                text_sql(Dialect::Sqlite, &key),
+                last_first.join(", "),
             ),
             &[],
         )?;
@@ -202,9 +216,10 @@ impl Filling<'_> {
         let control = sqlite::control_table(self.model);
         connection.batch(&format!("UPDATE {control} SET mode = {}", sqlite::BACKFILL))?;
         connection.batch(&format!(
-            "INSERT INTO {} SELECT {key}, 0 FROM {table} d WHERE {}{} ORDER BY {key}",
+            "INSERT INTO {} SELECT {}, 0 FROM ({}) k WHERE 1 = 1{}",
             sqlite::refresh_view(self.model, block),
-            restriction(block, &key, &range),
+            key.join(", "),
+            keys_in_order(block, &range),
             sqlite::and_thawed(block, &key),
         ))?;
         connection.batch(&format!("UPDATE {control} SET mode = 0"))?;
@@ -256,17 +271,19 @@ fn adapted(batch_rows: usize, took: Duration) -> usize {
 /// anything is installed.
 pub fn fill_in_transaction(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<(), DatabaseError> {
     for block in model.blocks_of(Direction::Forward) {
-        let key = quoted(&block.driving.key);
-        let table = &block.driving.table.sql;
+        let key = columns("k", block.driving.key.iter().map(|column| &column.name));
+        let all = keys_in_order(block, &KeyRange::Between { after: None, until: None });
         let sql = match connection.dialect() {
-            Dialect::Postgres => format!(
-                "SELECT {}(ARRAY(SELECT d.{key} FROM {table} d ORDER BY 1))",
-                postgres::block_function(model, block, "apply")
-            ),
+            Dialect::Postgres => {
+                let arrays: Vec<String> = key.iter().map(|column| format!("array_agg({column})")).collect();
+                let apply = postgres::block_function(model, block, "apply");
+                format!("SELECT {apply}({}) FROM ({all}) k HAVING count(*) > 0", arrays.join(", "))
+            }
             Dialect::Sqlite => format!(
-                "INSERT INTO {} SELECT d.{key}, 0 FROM {table} d WHERE 1 = 1{} ORDER BY 1",
+                "INSERT INTO {} SELECT {}, 0 FROM ({all}) k WHERE 1 = 1{}",
                 sqlite::refresh_view(model, block),
-                sqlite::and_thawed(block, &format!("d.{key}")),
+                key.join(", "),
+                sqlite::and_thawed(block, &key),
             ),
         };
         connection.batch(&sql)?;

@@ -60,10 +60,18 @@ SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS data_typ
        a.attnotnull OR (t.typtype = 'd' AND t.typnotnull) AS not_null,
        a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS has_default,
        a.attgenerated <> '' OR a.attidentity = 'a' AS is_generated,
-       (WITH RECURSIVE base (oid) AS (
-            SELECT a.atttypid UNION SELECT b.typbasetype FROM pg_type b JOIN base ON b.oid = base.oid WHERE b.typbasetype <> 0)
-        SELECT b.typname::text FROM pg_type b JOIN base ON b.oid = base.oid WHERE b.typtype <> 'd') AS base_type
+       b.typname::text AS base_name,
+       format_type(b.oid, CASE WHEN t.typtype = 'd' THEN -1 ELSE a.atttypmod END) AS base_type,
+       b.typcategory <> 'A' AND (b.typtype IN ('e', 'r') OR EXISTS (
+            SELECT 1 FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
+            WHERE m.amname = 'btree' AND o.opcdefault AND (o.opcintype = b.oid OR EXISTS (
+                SELECT 1 FROM pg_cast c WHERE c.castsource = b.oid AND c.casttarget = o.opcintype AND c.castmethod = 'b'
+                  AND c.castcontext = 'i')))) AS is_ordered
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+CROSS JOIN LATERAL (
+    WITH RECURSIVE base (oid) AS (
+        SELECT a.atttypid UNION SELECT d.typbasetype FROM pg_type d JOIN base ON d.oid = base.oid WHERE d.typbasetype <> 0)
+    SELECT d.oid, d.typname, d.typtype, d.typcategory FROM pg_type d JOIN base ON d.oid = base.oid WHERE d.typtype <> 'd') b
 WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum";
 
@@ -88,10 +96,12 @@ fn find_in_postgres(connection: &mut DatabaseConnection, name: &TableName) -> Re
         columns.push(Column {
             name: row.text("name")?,
             data_type: row.text("data_type")?,
+            base_type: row.text("base_type")?,
             not_null: row.boolean("not_null")?,
             has_default: row.boolean("has_default")? || is_generated,
             generated: is_generated,
-            kind: match row.find_text("base_type")?.as_deref() {
+            is_ordered: row.boolean("is_ordered")?,
+            kind: match row.find_text("base_name")?.as_deref() {
                 Some("int2" | "int4" | "int8") => KeyKind::Integer,
                 Some("text" | "varchar" | "bpchar" | "citext" | "name") => KeyKind::Text,
                 Some("uuid") => KeyKind::Uuid,
@@ -184,10 +194,12 @@ fn sqlite_column(row: &Row, table_has_rowid_key: bool) -> Result<Column, Databas
     };
     Ok(Column {
         name: row.text("name")?,
+        base_type: data_type.clone(),
         data_type,
         not_null: row.boolean("not_null")? || is_rowid,
         has_default: row.boolean("has_default")? || is_rowid || generated,
         generated,
+        is_ordered: true,
         kind,
     })
 }

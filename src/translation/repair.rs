@@ -2,9 +2,9 @@
 
 use crate::change::Direction;
 use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
+use crate::sql::keys::{arrays, literals};
 use crate::sql::model::{BlockModel, ChangeModel};
-use crate::sql::names::literal;
-use crate::sql::verify::{KeyRange, key_literal};
+use crate::sql::verify::KeyRange;
 use crate::sql::{postgres, sqlite};
 
 use super::error::TranslationError;
@@ -80,12 +80,10 @@ fn refresh_on_postgres(
         ],
     )?;
     lock_driving(connection, block, &KeyRange::Among(keys.to_vec()))?;
-    let list: Vec<String> = keys.iter().map(|key| literal(key)).collect();
     connection.batch(&format!(
-        "SELECT {}(ARRAY[{}]::{}[])",
+        "SELECT {}({})",
         postgres::block_function(model, block, "refresh"),
-        list.join(", "),
-        block.driving.key_type,
+        arrays(&block.driving.key, keys).join(", "),
     ))
 }
 
@@ -103,7 +101,8 @@ fn refresh_on_sqlite(
     };
     connection.batch(&format!("UPDATE {control} SET mode = {mode}"))?;
     for key in keys {
-        connection.batch(&format!("INSERT INTO {view} VALUES ({}, 0)", key_literal(block, key)))?;
+        let values = literals(&block.driving.key, key).join(", ");
+        connection.batch(&format!("INSERT INTO {view} VALUES ({values}, 0)"))?;
     }
     connection.batch(&format!("UPDATE {control} SET mode = 0"))
 }

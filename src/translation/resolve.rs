@@ -3,6 +3,7 @@
 use crate::change::{Block, ChangeFile, Query};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect};
 use crate::sql::catalogue::{Catalogue, Column, KeyKind, Table};
+use crate::sql::driving::driving_key;
 use crate::sql::model::{
     BlockModel, ChangeModel, DrivingModel, FollowModel, FrozenModel, SourceModel, SplitModel, TableModel, trimmed,
 };
@@ -52,10 +53,13 @@ fn resolve_block(
     };
     let is_text =
         |name: &&String| target.columns.iter().any(|column| column.name == **name && column.kind == KeyKind::Text);
-    let frozen = block.frozen.as_ref().map(|frozen| resolve_frozen(connection, file, &frozen.value)).transpose()?;
+    let width = driving.key.len();
+    let frozen =
+        block.frozen.as_ref().map(|frozen| resolve_frozen(connection, file, &frozen.value, width)).transpose()?;
+    let key = block.key.value.target_columns().into_iter();
     Ok(BlockModel {
         id: block.id,
-        key: place.column(target, &block.key.value)?.name.clone(),
+        key: key.map(|name| Ok(place.column(target, name)?.name.clone())).collect::<Result<_, TranslationError>>()?,
         text_identity: identity.iter().filter(is_text).cloned().collect(),
         identity,
         mapped,
@@ -82,19 +86,21 @@ fn source(block: &Block) -> SourceModel {
     }
 }
 
-/// The name of the result column is the same whatever the open period is, and Changeover's own tables may not be there yet.
+/// The names of the result columns are the same whatever the open period is, and Changeover's own tables may not be there yet.
 fn resolve_frozen(
     connection: &mut DatabaseConnection,
     file: &ChangeFile,
     query: &str,
+    width: usize,
 ) -> Result<FrozenModel, TranslationError> {
     let query = trimmed(query);
     let columns = result_columns(connection, &replace_parameter(query, ":open_period", "''"))?;
-    let Some(column) = columns.into_iter().next() else {
-        return Err(TranslationError::Unsupported(format!("`frozen` returns no column: {query}")));
-    };
+    if columns.len() != width {
+        let what = format!("`frozen` returns {} columns instead of the key's {width}: {query}", columns.len());
+        return Err(TranslationError::Unsupported(what));
+    }
     let open_period = open_period_sql(connection.dialect(), &file.name);
-    Ok(FrozenModel { query: replace_parameter(query, ":open_period", &open_period), column })
+    Ok(FrozenModel { query: replace_parameter(query, ":open_period", &open_period), columns })
 }
 
 /// A block and where its names are looked up.
@@ -122,19 +128,8 @@ impl<'a> Place<'a> {
 
     fn driving(&self) -> Result<DrivingModel, TranslationError> {
         let table = self.table(&self.block.from.value)?;
-        let [key] = table.primary_key.as_slice() else {
-            return Err(self.unsupported(&format!(
-                "driving table `{}` has no primary key of a single column, which this version needs",
-                table.shown()
-            )));
-        };
-        let column = self.column(table, &quoted(key))?;
-        Ok(DrivingModel {
-            table: table_model(table),
-            key: column.name.clone(),
-            key_type: if column.data_type.is_empty() { String::from("text") } else { column.data_type.clone() },
-            key_is_integer: column.kind == KeyKind::Integer,
-        })
+        let key = driving_key(table, &self.block.key.value).map_err(|fault| self.unsupported(&fault.to_string()))?;
+        Ok(DrivingModel { table: table_model(table), key: key.columns, key_is_unique: key.is_unique })
     }
 
     fn follows(&self) -> Result<Vec<FollowModel>, TranslationError> {

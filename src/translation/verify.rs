@@ -6,9 +6,9 @@ use serde::Serialize;
 use crate::change::Direction;
 use crate::database::{DatabaseConnection, DatabaseError, Dialect};
 use crate::primitives::Instant;
+use crate::sql::keys::in_range;
 use crate::sql::model::{BlockModel, ChangeModel};
-use crate::sql::names::quoted;
-use crate::sql::verify::{KeyRange, count_keys, differing_rows, range_end, restriction};
+use crate::sql::verify::{KeyRange, count_keys, differing_rows, range_end};
 
 use super::error::TranslationError;
 use super::own::get_change;
@@ -143,7 +143,8 @@ pub fn verify_block(
     };
     let mut after: Option<String> = None;
     loop {
-        let end = connection.find_row(&range_end(block, after.as_deref(), options.range_keys), &[])?;
+        let end =
+            connection.find_row(&range_end(block, connection.dialect(), after.as_deref(), options.range_keys), &[])?;
         let until = end.map(|row| row.text("key")).transpose()?;
         let range = KeyRange::Between { after: after.clone(), until: until.clone() };
         let suspects = keys_of(&rows(connection, block, &range)?);
@@ -200,11 +201,12 @@ pub(super) fn lock_driving(
     block: &BlockModel,
     range: &KeyRange,
 ) -> Result<(), DatabaseError> {
-    let key = format!("d.{}", quoted(&block.driving.key));
+    let key = block.driving.key_of("d");
     let sql = format!(
-        "SELECT 1 FROM {} d WHERE {} ORDER BY {key} FOR NO KEY UPDATE",
+        "SELECT 1 FROM {} d WHERE {} ORDER BY {} FOR NO KEY UPDATE",
         block.driving.table.sql,
-        restriction(block, &key, range),
+        in_range(&block.driving.key, &key, range),
+        key.join(", "),
     );
     connection.batch(&sql)
 }

@@ -6,6 +6,7 @@ use super::{CheckError, CheckedBlock, Checker};
 use crate::change::{Block, Follow, Located, Query, shown};
 use crate::database::Dialect;
 use crate::sql::catalogue::{Column, KeyKind, Table};
+use crate::sql::driving::{DrivingKey, driving_key};
 use crate::sql::effective::subquery;
 use crate::sql::names::quoted;
 
@@ -15,13 +16,16 @@ struct Subject<'b> {
     label: String,
     target: Option<&'b Table>,
     source: Option<&'b Table>,
+    /// The driving table's key; `None` if there is none, which has been said.
+    key: Option<DrivingKey>,
     follows: Vec<Option<&'b Table>>,
     constant: Vec<Option<&'b Table>>,
 }
 
 pub(super) fn check<'c>(checker: &mut Checker<'c>, block: &'c Block) -> Result<Option<CheckedBlock>, CheckError> {
     let label = block.label();
-    let subject = Subject {
+    let mut subject = Subject {
+        key: None,
         target: checker.table(&label, "into", &block.into),
         source: checker.table(&label, "from", &block.from),
         follows: block.follows.iter().map(|follow| checker.table(&label, "follows", &follow.table)).collect(),
@@ -29,6 +33,7 @@ pub(super) fn check<'c>(checker: &mut Checker<'c>, block: &'c Block) -> Result<O
         block,
         label,
     };
+    subject.key = check_driving_key(checker, &subject);
     check_tables(checker, &subject);
     check_owns(checker, &subject)?;
     let described = describe_query(checker, &subject)?;
@@ -47,7 +52,49 @@ pub(super) fn check<'c>(checker: &mut Checker<'c>, block: &'c Block) -> Result<O
     Ok(Some(CheckedBlock { id: block.id, columns: described.columns, reads: described.reads }))
 }
 
-/// The tables can have triggers, the driving table has a key, and the target's key column is there and indexed.
+/// The driving table has a key as the block names it; a key that is not the table's own is indexed.
+fn check_driving_key(checker: &mut Checker<'_>, subject: &Subject<'_>) -> Option<DrivingKey> {
+    let (block, label) = (subject.block, subject.label.as_str());
+    let source = subject.source.filter(|source| source.is_ordinary)?;
+    let key = match driving_key(source, &block.key.value) {
+        Ok(key) => key,
+        Err(fault) => {
+            checker.mistake(label, block.key.line, &fault.what, &fault.remedy);
+            return None;
+        }
+    };
+    if !key.is_unique {
+        let columns: Vec<&str> = key.columns.iter().map(|column| column.name.as_str()).collect();
+        warn_without_index(checker, label, (block.key.line, "the driving table"), source, &columns);
+        for column in key.columns.iter().filter(|column| column.nullable) {
+            let what = format!("{} of the driving table {} may be NULL", shown(&column.name), shown(&source.shown()));
+            let remedy = "such rows have no key, and nothing is computed for them: declare the column NOT NULL, or leave them out in the query";
+            checker.warning(label, block.key.line, &what, remedy);
+        }
+    }
+    Some(key)
+}
+
+/// Warns if no index of the table begins with one of the columns of a key.
+fn warn_without_index(
+    checker: &mut Checker<'_>,
+    label: &str,
+    (line, what): (usize, &str),
+    table: &Table,
+    columns: &[&str],
+) {
+    let begins = |index: &Vec<String>| {
+        let leading = index.iter().take(columns.len());
+        leading.clone().count() == columns.len() && leading.into_iter().all(|column| columns.contains(&column.as_str()))
+    };
+    if columns.is_empty() || table.indexes.iter().any(begins) {
+        return;
+    }
+    let what = format!("no index of {what} {} begins with the key ({})", shown(&table.shown()), columns.join(", "));
+    checker.warning(label, line, &what, &create_index(table, &columns.join(", ")));
+}
+
+/// The tables can have triggers, and the target's key columns are there and indexed.
 fn check_tables(checker: &mut Checker<'_>, subject: &Subject<'_>) {
     let (block, label) = (subject.block, subject.label.as_str());
     let followed = block.follows.iter().map(|follow| &follow.table).zip(&subject.follows);
@@ -59,27 +106,19 @@ fn check_tables(checker: &mut Checker<'_>, subject: &Subject<'_>) {
             checker.mistake(label, name.line, &what, "name the table that holds the rows, not a view or virtual table");
         }
     }
-    if let Some(source) = subject.source.filter(|source| source.is_ordinary && source.primary_key.len() != 1) {
-        let name = shown(&source.shown());
-        let what = match source.primary_key.len() {
-            0 => format!("the driving table {name} has no primary key"),
-            columns => format!("the primary key of the driving table {name} has {columns} columns"),
-        };
-        let remedy = "a driving table needs a primary key of one column; composite keys are not supported yet";
-        checker.mistake(label, block.from.line, &what, remedy);
-    }
     let Some(target) = subject.target else { return };
-    let Some(key) = checker.column(label, block.key.line, target, &block.key.value) else { return };
-    if !target.is_indexed_by(&key.name) {
-        let what = format!("no index of {} begins with the key {}", shown(&target.shown()), shown(&key.name));
-        checker.warning(label, block.key.line, &what, &create_index(target, &key.name));
-    }
+    let written = block.key.value.target_columns().into_iter();
+    let columns: Option<Vec<Column>> =
+        written.map(|name| checker.column(label, block.key.line, target, name)).collect();
+    let Some(columns) = columns else { return };
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    warn_without_index(checker, label, (block.key.line, "the target"), target, &names);
 }
 
 fn create_index(table: &Table, column: &str) -> String {
     let name = match table.dialect {
         Dialect::Postgres => String::new(),
-        Dialect::Sqlite => format!("{}_{column} ", table.name),
+        Dialect::Sqlite => format!("{}_{} ", table.name, column.replace(", ", "_")),
     };
     format!("without it a refresh scans the table: CREATE INDEX {name}ON {} ({column})", table.shown())
 }
@@ -144,10 +183,7 @@ fn check_follow(
     }
     let nearby: Vec<&Table> = [Some(table), subject.source, subject.target].into_iter().flatten().collect();
     let keys = Text { changed: Some(table), nearby: nearby.clone(), ..Text::new(label, "keys", &follow.keys) };
-    if let Some(column) = checker.describe_single(&keys, "the driving table's key")? {
-        let wanted = subject.source.and_then(|source| source.find_column(source.primary_key.first()?));
-        check_kind(checker, &keys, &column, wanted);
-    }
+    check_key_columns(checker, subject, &keys)?;
     let (Some(reads), Some(source)) = (&follow.reads, subject.source) else {
         if follow.reads.is_none() {
             let what = format!("the follows entry for {} has no `reads`", shown(&follow.table.value));
@@ -159,6 +195,24 @@ fn check_follow(
     let reads = Text { changed: Some(source), nearby, ..Text::new(label, "reads", reads) };
     if let Some(column) = checker.describe_single(&reads, "values of `by`")? {
         check_kind(checker, &reads, &column, by.as_ref());
+    }
+    Ok(())
+}
+
+/// The text returns driving keys: the key's columns, in its order.
+fn check_key_columns(checker: &mut Checker<'_>, subject: &Subject<'_>, text: &Text<'_>) -> Result<(), CheckError> {
+    let (Some(key), Some(source)) = (&subject.key, subject.source) else {
+        checker.describe(text)?;
+        return Ok(());
+    };
+    let names: Vec<&str> = key.columns.iter().map(|column| column.name.as_str()).collect();
+    let returns = match names.as_slice() {
+        [_] => String::from("the driving table's key"),
+        several => format!("the driving table's key ({})", several.join(", ")),
+    };
+    let Some(columns) = checker.describe_columns(text, names.len(), &returns)? else { return Ok(()) };
+    for (found, name) in columns.iter().zip(names) {
+        check_kind(checker, text, found, source.find_column(&quoted(name)));
     }
     Ok(())
 }
@@ -179,24 +233,20 @@ fn check_frozen(checker: &mut Checker<'_>, subject: &Subject<'_>) -> Result<(), 
     let (Some(frozen), Some(source)) = (&subject.block.frozen, subject.source) else { return Ok(()) };
     let text =
         Text { parameter: Some(":open_period"), nearby: vec![source], ..Text::new(&subject.label, "frozen", frozen) };
-    if let Some(column) = checker.describe_single(&text, "the driving table's key")? {
-        check_kind(checker, &text, &column, source.primary_key.first().and_then(|key| source.find_column(key)));
-    }
-    Ok(())
+    check_key_columns(checker, subject, &text)
 }
 
 /// Key and identity are among the result columns, and a unique index stands behind the identity.
 fn check_identity(checker: &mut Checker<'_>, subject: &Subject<'_>, described: &Described) -> Option<Vec<String>> {
     let (block, label, target) = (subject.block, subject.label.as_str(), subject.target?);
     let mistakes_before = checker.mistakes.len();
-    if target.find_column(&block.key.value).is_some() && described.find(&block.key.value).is_none() {
-        let what = format!("the key {} is not in the result", shown(&block.key.value));
-        checker.mistake(
-            label,
-            block.key.line,
-            &what,
-            "return it from the query: the driving table's key under that name",
-        );
+    for key in block.key.value.target_columns() {
+        let Some(column) = target.find_column(key) else { continue };
+        if described.find(&column.name).is_none() {
+            let what = format!("the key {} is not in the result", shown(&column.name));
+            let remedy = "return it from the query: the driving table's key under that name";
+            checker.mistake(label, block.key.line, &what, remedy);
+        }
     }
     let line = block.identity.line;
     let is_default = block.identity.value.is_empty();

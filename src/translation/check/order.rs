@@ -99,6 +99,11 @@ fn reachable_from(nodes: &[Node<'_>], start: usize) -> BTreeSet<usize> {
     reached
 }
 
+/// True if `written` means the column `name`.
+fn names(table: &Table, written: &str, name: &str) -> bool {
+    table.find_column(written).is_some_and(|column| column.name == name)
+}
+
 /// See "Unmapped columns" above.
 fn check_columns(checker: &mut Checker<'_>, file: &ChangeFile, block: &Block, checked: &[CheckedBlock]) {
     let Some(target) = checker.catalogue.find(&block.into.value) else { return };
@@ -120,10 +125,14 @@ fn check_columns(checker: &mut Checker<'_>, file: &ChangeFile, block: &Block, ch
         .filter_map(|checked| checked.reads.get(&target.sql_name()))
         .flatten()
         .collect();
-    let identity = if block.identity.value.is_empty() { &target.primary_key } else { &block.identity.value };
     let mut mistakes = Vec::new();
     for column in found.columns.iter().filter_map(|column| target.find_column(&column.name)) {
-        let is_fixed = identity.contains(&column.name) || block.key.value.eq_ignore_ascii_case(&column.name);
+        let is_key = || block.key.value.target_columns().iter().any(|key| names(target, key, &column.name));
+        let is_identity = match block.identity.value.as_slice() {
+            [] => target.primary_key.contains(&column.name),
+            written => written.iter().any(|written| names(target, written, &column.name)),
+        };
+        let is_fixed = is_identity || is_key();
         if is_fixed || carried.contains(&column.name) {
             continue;
         }

@@ -84,9 +84,11 @@ impl SqliteInspector {
         let columns = names.into_iter().map(|name| Column {
             name,
             data_type: String::new(),
+            base_type: String::new(),
             not_null: false,
             has_default: false,
             generated: false,
+            is_ordered: true,
             kind: KeyKind::Other,
         });
         let columns = columns.collect();

@@ -70,15 +70,26 @@ impl Checker<'_> {
         text: &Text<'_>,
         returns: &str,
     ) -> Result<Option<crate::sql::catalogue::Column>, CheckError> {
+        let columns = self.describe_columns(text, 1, returns)?;
+        Ok(columns.and_then(|columns| columns.into_iter().next()))
+    }
+
+    /// The text as a query of so many columns; a mistake otherwise.
+    pub(super) fn describe_columns(
+        &mut self,
+        text: &Text<'_>,
+        count: usize,
+        returns: &str,
+    ) -> Result<Option<Vec<crate::sql::catalogue::Column>>, CheckError> {
         let Some(described) = self.describe(text)? else { return Ok(None) };
-        match described.columns.as_slice() {
-            [only] => Ok(Some(only.clone())),
-            columns => {
-                let what = format!("`{}` returns {} columns instead of one", text.key, columns.len());
-                self.mistake(text.label, text.line_at(0), &what, &format!("select {returns} and nothing else"));
-                Ok(None)
-            }
+        let found = described.columns.len();
+        if found == count {
+            return Ok(Some(described.columns));
         }
+        let wanted = if count == 1 { String::from("one") } else { count.to_string() };
+        let what = format!("`{}` returns {found} columns instead of {wanted}", text.key);
+        self.mistake(text.label, text.line_at(0), &what, &format!("select {returns} and nothing else"));
+        Ok(None)
     }
 
     fn refuse_parameters(&mut self, text: &Text<'_>) -> bool {

@@ -130,7 +130,7 @@ fn the_result_fits_the_target() {
 }
 
 #[test]
-fn driving_tables_are_tables_with_a_key_of_one_column() {
+fn driving_tables_are_tables_with_a_key() {
     let story = told(&[
         (
             "a composite key",

@@ -7,6 +7,7 @@ mod cohort;
 pub mod demo;
 mod flag;
 mod installed;
+mod job;
 mod output;
 mod report;
 mod routing;
@@ -58,6 +59,9 @@ enum Command {
     /// Compare old and new allocation of the charges, and sign the result
     #[command(subcommand)]
     Report(report::Command),
+    /// List, show and cancel the long work that servers do
+    #[command(subcommand)]
+    Job(job::Command),
     /// Read the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -83,6 +87,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Repair(arguments) => translation::repair(&settings, &output, arguments),
         Command::Assign(arguments) => routing::assign(&settings, &output, arguments),
         Command::Report(command) => report::run(&settings, &output, command),
+        Command::Job(command) => job::run(&settings, &output, command),
         Command::Audit(command) => audit::run(&settings, &output, command),
         Command::Token(command) => token::run(&settings, &output, command),
     };

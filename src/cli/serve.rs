@@ -12,11 +12,12 @@ use tracing_subscriber::EnvFilter;
 use super::Settings;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
-use crate::jobs::Refresher;
+use crate::jobs::{Leases, Refresher, Runner, Surroundings, kinds};
 use crate::store::{Memory, Store, tokens};
 
 /// Connections to each database, and how long a request waits for one.
 const CONNECTIONS_MAX: u32 = 12;
+const JOB_CONNECTIONS_MAX: u32 = 24;
 const CONNECTION_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +33,16 @@ pub struct Arguments {
     /// Which log lines: error, warn, info, debug, trace, or a filter such as changeover::store=debug
     #[arg(long, env = "CHANGEOVER_LOG", default_value = "info,actix_server=warn", value_name = "FILTER")]
     pub log: String,
+
+    /// After how many seconds another server takes over the background work of one that has died
+    #[arg(long, env = "CHANGEOVER_LEASE_SECONDS", default_value_t = Leases::TTL.as_secs(), value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub lease_seconds: u64,
+}
+
+/// The application's database for background work: a pool of its own, so that jobs never take a request's connection.
+fn jobs_database(app: &Database) -> anyhow::Result<Database> {
+    Ok(Database::new(app.url().clone(), JOB_CONNECTIONS_MAX, CONNECTION_WAIT)?)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,12 +60,17 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let first = store.write(tokens::create_first)?;
     let memory = Arc::new(Memory::load(store)?);
     let refresher = Refresher::start(Arc::clone(&memory)).context("no thread could be started")?;
+    let leases = Leases::start(memory.store().clone(), Duration::from_secs(arguments.lease_seconds))
+        .context("no thread could be started")?;
+    let surroundings = Surroundings { store: memory.store().clone(), app: jobs_database(&app)? };
+    let runner = Runner::start(leases, surroundings, kinds()).context("no thread could be started")?;
     let state = AppState::new(memory, app, Metrics::new()?);
     if let Some(first) = first {
         say(&format!("The first admin token, shown only this once: {}", first.text));
     }
     say(&format!("Changeover serves http://{address} (what it can do: http://{address}/docs)"));
     crate::http::serve(listener, state).context("the server ended")?;
+    drop(runner);
     drop(refresher);
     tracing::info!("stopped");
     Ok(0)

@@ -4,7 +4,7 @@ use actix_web::web::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::api::{audit, changes, cohorts, flags, installs, reports, tokens};
+use super::api::{audit, changes, cohorts, flags, installs, jobs, reports, tokens};
 use super::{docs, health, metrics};
 
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use super::{docs, health, metrics};
         installs::create, installs::delete, installs::start_backfill, installs::run_repair,
         changes::list, changes::get, changes::set_stage, changes::run_verify, changes::assignments, changes::open_period, changes::set_side,
         reports::list, reports::run, reports::get, reports::sign,
+        jobs::list, jobs::get, jobs::cancel,
         tokens::list, tokens::create, tokens::get, tokens::revoke,
         audit::list, audit::verification,
         health::alive, health::ready, metrics::page, document, docs::page,

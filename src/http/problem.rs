@@ -55,6 +55,7 @@ codes! {
     TokenNotFound = "token_not_found", NOT_FOUND, "There is no such token";
     ChangeNotFound = "change_not_found", NOT_FOUND, "There is no such change";
     ReportNotFound = "report_not_found", NOT_FOUND, "There is no such report";
+    JobNotFound = "job_not_found", NOT_FOUND, "There is no such job";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not take this method";
     Exists = "exists", CONFLICT, "It exists already";
     InUse = "in_use", CONFLICT, "It is used elsewhere";
@@ -187,6 +188,7 @@ impl From<StoreError> for Problem {
                     "token" => Code::TokenNotFound,
                     "change" => Code::ChangeNotFound,
                     "report" => Code::ReportNotFound,
+                    "job" => Code::JobNotFound,
                     _ => Code::NotFound,
                 },
                 detail,

@@ -1,7 +1,6 @@
 //! What every handler shares.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::web;
 
@@ -9,7 +8,7 @@ use super::metrics::Metrics;
 use super::problem::Problem;
 use crate::database::Database;
 use crate::flags::Snapshot;
-use crate::primitives::{ChangeName, Instant};
+use crate::primitives::Instant;
 use crate::routing::Router;
 use crate::store::{Memory, Store};
 
@@ -20,7 +19,6 @@ pub struct AppState {
     app: Database,
     router: Arc<Router>,
     metrics: Arc<Metrics>,
-    filling: Arc<Mutex<HashSet<ChangeName>>>,
 }
 
 impl AppState {
@@ -28,7 +26,7 @@ impl AppState {
     #[must_use]
     pub fn new(memory: Arc<Memory>, app: Database, metrics: Metrics) -> Self {
         let router = Arc::new(Router::new(app.clone()));
-        Self { memory, app, router, metrics: Arc::new(metrics), filling: Arc::default() }
+        Self { memory, app, router, metrics: Arc::new(metrics) }
     }
 
     #[must_use]
@@ -69,13 +67,6 @@ impl AppState {
         jiff::Timestamp::now().into()
     }
 
-    /// Marks a change as being filled by this server until the mark is dropped; `None` if it is marked already.
-    #[must_use]
-    pub fn start_filling(&self, change: &ChangeName) -> Option<Filling> {
-        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
-        filling.insert(change.clone()).then(|| Filling { all: Arc::clone(&self.filling), change: change.clone() })
-    }
-
     /// Runs what waits for a database on a thread that may wait.
     pub async fn blocking<T: Send + 'static>(
         &self,
@@ -98,17 +89,5 @@ impl AppState {
             Ok(outcome)
         })
         .await
-    }
-}
-
-/// The mark of a change that is being filled.
-pub struct Filling {
-    all: Arc<Mutex<HashSet<ChangeName>>>,
-    change: ChangeName,
-}
-
-impl Drop for Filling {
-    fn drop(&mut self) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.change);
     }
 }

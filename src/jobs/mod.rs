@@ -1,5 +1,18 @@
-//! What runs by itself inside the server.
+//! What runs by itself inside the server: the memory's refresh on every server; all else on one of them, by lease.
 
+mod backfill;
+mod lease;
 mod refresh;
+mod runner;
 
+use crate::store::jobs::JobKind;
+
+pub use lease::{Held, LeasedLoop, Leases, Turn};
 pub use refresh::Refresher;
+pub use runner::{Outcome, Run, Runner, Surroundings, Work, WorkError};
+
+/// Every kind of job that a server does.
+#[must_use]
+pub fn kinds() -> Vec<(JobKind, Work)> {
+    vec![(JobKind::Backfill, backfill::run)]
+}

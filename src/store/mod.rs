@@ -7,6 +7,8 @@ pub mod cohort_leaves;
 pub mod cohorts;
 mod error;
 pub mod flags;
+pub mod job_runs;
+pub mod jobs;
 pub mod leases;
 mod memory;
 pub mod migrations;

@@ -86,4 +86,22 @@ tables! {
         role -> Text,
         at -> BigInt,
     }
+    jobs = "svc_changeover_jobs" (id) {
+        id -> Text,
+        kind -> Text,
+        change_name -> Text,
+        state -> Text,
+        arguments -> Text,
+        progress -> Text,
+        result -> Nullable<Text>,
+        error -> Nullable<Text>,
+        actor -> Text,
+        fencing -> BigInt,
+        attempts -> BigInt,
+        run_after -> BigInt,
+        cancel_requested -> Bool,
+        created_at -> BigInt,
+        started_at -> Nullable<BigInt>,
+        updated_at -> BigInt,
+    }
 }

@@ -20,15 +20,13 @@ CREATE TABLE svc_changeover_jobs (
     result           TEXT,
     error            TEXT,
     actor            TEXT   NOT NULL,
-    holder           TEXT,
     fencing          BIGINT NOT NULL,
     attempts         BIGINT NOT NULL,
     run_after        BIGINT NOT NULL,
     cancel_requested BOOLEAN NOT NULL,
     created_at       BIGINT NOT NULL,
     started_at       BIGINT,
-    updated_at       BIGINT NOT NULL,
-    finished_at      BIGINT
+    updated_at       BIGINT NOT NULL
 );
 
 -- One job of a kind at a time for each change.

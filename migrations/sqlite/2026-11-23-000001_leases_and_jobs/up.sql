@@ -20,15 +20,13 @@ CREATE TABLE svc_changeover_jobs (
     result           TEXT,
     error            TEXT,
     actor            TEXT   NOT NULL,
-    holder           TEXT,
     fencing          INTEGER NOT NULL,
     attempts         INTEGER NOT NULL,
     run_after        INTEGER NOT NULL,
     cancel_requested INTEGER NOT NULL,
     created_at       INTEGER NOT NULL,
     started_at       INTEGER,
-    updated_at       INTEGER NOT NULL,
-    finished_at      INTEGER
+    updated_at       INTEGER NOT NULL
 ) STRICT;
 
 -- One job of a kind at a time for each change.

@@ -7,16 +7,15 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::changes::{ChangeAnswer, record};
+use super::jobs::{JobAnswer, accepted, start};
 use crate::change::{ChangeFile, Mistake};
 use crate::http::auth::{Admin, Caller};
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::ChangeName;
+use crate::store::jobs::{JobKind, NewJob};
 use crate::translation::own::get_change;
-use crate::translation::{
-    BackfillOptions, BlockDrift, Deed, TranslationError, VerifyOptions, backfill, check, install, repair, resolve,
-    uninstall, verify,
-};
+use crate::translation::{BlockDrift, Deed, VerifyOptions, check, install, repair, resolve, uninstall, verify};
 
 /// A change file to be installed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -90,51 +89,26 @@ pub async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Starts filling the new model, or goes on where an earlier backfill was stopped. Answers at once; the change's own page tells
-/// how far each block is.
+/// Starts filling the new model, or goes on where an earlier backfill was stopped. Answers at once with a job.
 #[utoipa::path(post, path = "/api/v1/changes/{name}/backfill", tag = "changes", params(("name" = String, Path)),
-    responses((status = 202, body = Object), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+    responses((status = 202, body = JobAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 pub async fn start_backfill(
     caller: Caller<Admin>,
     state: Data<AppState>,
     name: Path<ChangeName>,
 ) -> Result<HttpResponse, Problem> {
-    let name = name.into_inner();
-    let asked = name.clone();
-    state
+    let job = state
         .blocking(move |state| {
-            let change = get_change(&mut *state.app().connection()?, &asked)?;
+            let change = get_change(&mut *state.app().connection()?, &name)?;
             if !change.stage.translates_forward() {
-                let detail = format!("`{asked}` is at stage `{}`: move it to `dualwrite` first.", change.stage);
+                let detail = format!("`{name}` is at stage `{}`: move it to `dualwrite` first.", change.stage);
                 return Err(Problem::new(Code::Refused, detail));
             }
-            record(state, caller.actor(), "change.backfill", &asked, "", &json!({}))
+            let new = NewJob { kind: JobKind::Backfill, change: &name, arguments: json!({}), actor: caller.actor() };
+            start(state, &new)
         })
         .await?;
-    let Some(running) = state.start_filling(&name) else {
-        return Err(Problem::new(Code::Refused, format!("A backfill of `{name}` is running on this server.")));
-    };
-    let filling = state.clone();
-    let change = name.clone();
-    // A thread of its own, which nobody waits for, not even a server that stops: the change's page shows its progress, an error is
-    // logged, and a backfill that was cut off goes on where it was.
-    std::thread::spawn(move || {
-        if let Err(error) = fill(&filling, &change) {
-            tracing::error!(%change, %error, "the backfill stopped; it goes on where it was when it is started again");
-        }
-        drop(running);
-    });
-    let location = format!("/api/v1/changes/{name}");
-    Ok(HttpResponse::Accepted().insert_header(("Location", location.clone())).json(json!({ "progress": location })))
-}
-
-fn fill(state: &AppState, name: &ChangeName) -> Result<(), TranslationError> {
-    let mut connection = state.app().connection()?;
-    let change = get_change(&mut connection, name)?;
-    let model = resolve(&mut connection, &change.file)?;
-    let options = BackfillOptions { batch_rows: None, restart: false };
-    backfill(&mut connection, &model, options, &mut |_, _, _| true)?;
-    Ok(())
+    Ok(accepted(&job))
 }
 
 /// Refreshes the rows that verify finds to differ, and verifies again. Answers when it is done.

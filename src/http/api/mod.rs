@@ -6,6 +6,7 @@ pub mod changes;
 pub mod cohorts;
 pub mod flags;
 pub mod installs;
+pub mod jobs;
 pub mod reports;
 pub mod tokens;
 

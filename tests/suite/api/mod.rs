@@ -1,6 +1,7 @@
 //! The API in one process, on both databases: stories, roles, and what malformed requests must never do.
 
 mod changes;
+mod jobs;
 mod malformed;
 mod reference;
 mod story;
@@ -14,6 +15,7 @@ use actix_web::test::TestRequest;
 use actix_web::{App, test, web};
 use changeover::database::{DatabaseConnection, Dialect};
 use changeover::http::{AppState, Metrics, configure};
+use changeover::jobs::{Leases, Runner, Surroundings, kinds};
 use changeover::store::tokens::{self, Role};
 use changeover::store::{Memory, Origin, Store};
 use serde_json::Value;
@@ -24,6 +26,7 @@ use crate::support::TestDatabase;
 pub struct Api {
     state: AppState,
     tokens: Vec<(Role, String)>,
+    _runner: Option<Runner>,
 }
 
 /// A request that is to be sent.
@@ -41,6 +44,7 @@ pub struct Reply {
     pub status: StatusCode,
     pub kind: String,
     pub etag: Option<String>,
+    pub location: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -51,7 +55,16 @@ impl Reply {
 }
 
 impl Api {
+    /// With jobs, as a server does them.
     pub fn new(database: &TestDatabase) -> Self {
+        let api = Self::without_jobs(database);
+        let leases = Leases::start(api.state.store().clone(), Leases::TTL).unwrap();
+        let surroundings = Surroundings { store: api.state.store().clone(), app: database.database() };
+        Self { _runner: Some(Runner::start(leases, surroundings, kinds()).unwrap()), ..api }
+    }
+
+    /// A server whose jobs stay queued.
+    pub fn without_jobs(database: &TestDatabase) -> Self {
         let store = Store::open(database.database()).unwrap();
         let origin = Origin { actor: "test", reason: "" };
         let tokens = Role::ALL.map(|role| {
@@ -59,7 +72,7 @@ impl Api {
         });
         let memory = Arc::new(Memory::load(store).unwrap());
         let state = AppState::new(memory, database.database(), Metrics::new().unwrap());
-        Self { state, tokens: tokens.to_vec() }
+        Self { state, tokens: tokens.to_vec(), _runner: None }
     }
 
     pub fn token(&self, role: Role) -> &str {
@@ -78,7 +91,7 @@ impl Api {
                     Ok(response) => reply(response).await,
                     Err(error) => {
                         let status = error.as_response_error().status_code();
-                        Reply { status, kind: String::new(), etag: None, body: Vec::new() }
+                        Reply { status, kind: String::new(), etag: None, location: None, body: Vec::new() }
                     }
                 };
                 replies.push(reply);
@@ -127,8 +140,9 @@ fn request(call: &Call<'_>) -> Option<TestRequest> {
 async fn reply<B: MessageBody>(response: ServiceResponse<B>) -> Reply {
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (status, kind, etag) = (response.status(), header("content-type").unwrap_or_default(), header("etag"));
+    let location = header("location");
     let body = actix_web::body::to_bytes(response.into_body()).await.map_err(|_| "body").unwrap().to_vec();
-    Reply { status, kind, etag, body }
+    Reply { status, kind, etag, location, body }
 }
 
 /// Every row of every table of the service, as text.

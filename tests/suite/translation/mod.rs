@@ -8,4 +8,4 @@ mod histories;
 mod lifecycle;
 mod split;
 
-pub use fixture::loaded;
+pub use fixture::{file, install_file, loaded};

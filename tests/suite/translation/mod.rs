@@ -6,6 +6,7 @@ mod faults;
 mod fixture;
 mod histories;
 mod lifecycle;
+mod skew;
 mod split;
 
 pub use fixture::{file, install_file, loaded};

@@ -41,6 +41,17 @@ pub enum Direction {
     Backward,
 }
 
+impl Direction {
+    /// The way back.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Forward => Self::Backward,
+            Self::Backward => Self::Forward,
+        }
+    }
+}
+
 /// Names a block in messages, tables and object names: `f1`, `f2`, … for forward and `b1`, … for backward blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId {

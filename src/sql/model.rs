@@ -136,6 +136,13 @@ impl ChangeModel {
         })
     }
 
+    /// True if a block of `direction` writes `table`. Only there do the other direction's triggers stay quiet while this one is being
+    /// translated: a write to any other table is one that the application's own trigger, or a foreign key's cascade, has made meanwhile.
+    #[must_use]
+    pub fn is_written_by(&self, direction: Direction, table: &TableModel) -> bool {
+        self.blocks_of(direction).any(|block| block.target.sql == table.sql)
+    }
+
     /// True if a write to `table` goes out to the other model in this direction; otherwise it re-derives within its own.
     #[must_use]
     pub fn goes_out(&self, table: &TableModel, direction: Direction) -> bool {

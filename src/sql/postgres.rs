@@ -111,19 +111,20 @@ pub fn trigger_functions(change: &ChangeModel, direction: Direction, active: boo
 #[must_use]
 pub fn triggers(change: &ChangeModel, direction: Direction) -> Vec<(TableModel, String)> {
     let setting = direction_setting(change);
-    let other = match direction {
-        Direction::Forward => "backward",
-        Direction::Backward => "forward",
-    };
     let mut statements = Vec::new();
     for table in change.sources_of(direction) {
+        let quiet_in = match direction.other() {
+            other if !change.is_written_by(other, &table) => "'backfill'",
+            Direction::Forward => "'forward', 'backfill'",
+            Direction::Backward => "'backward', 'backfill'",
+        };
         for event in Event::ALL {
             let name = trigger_name(change, direction, &table, event.word());
             statements.push((
                 table.clone(),
                 format!(
                     "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition} FOR EACH STATEMENT\n\
-                     WHEN (coalesce(current_setting('{setting}', true), '') NOT IN ('{other}', 'backfill'))\n\
+                     WHEN (coalesce(current_setting('{setting}', true), '') NOT IN ({quiet_in}))\n\
                      EXECUTE FUNCTION changeover.{name}()",
                     name = quoted(&name),
                     event = event.word().to_uppercase(),

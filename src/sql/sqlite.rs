@@ -16,8 +16,8 @@ use super::statements::{delete_unexpected, upsert_expected, upsert_from};
 
 const DIALECT: Dialect = Dialect::Sqlite;
 
-/// The change's control row: `mode` is 0 while nothing is being translated, a positive depth inside forward and a negative one
-/// inside backward translation, and [`BACKFILL`] in a backfill's transaction. SQLite has one writer, so nobody else sees it change.
+/// The change's control row: `mode` is 0 while nothing is being translated, positive inside forward and negative inside backward
+/// translation ([`Turn`]), and [`BACKFILL`] in a backfill's transaction. SQLite has one writer, so nobody else sees it change.
 #[must_use]
 pub fn control_table(change: &ChangeModel) -> String {
     own(DIALECT, &format!("{}_control", change.stem()))
@@ -142,25 +142,53 @@ fn trigger(
     other_active: bool,
 ) -> String {
     let control = control_table(change);
-    let (range, step) = match direction {
-        Direction::Forward => ("BETWEEN 0 AND 999", 1),
-        Direction::Backward => ("BETWEEN -999 AND 0", -1),
-    };
-    // The depth tells the other direction's triggers to stay quiet; while they are not there, nobody needs to be told.
+    let turn = Turn { direction };
+    // The mode tells the other direction's triggers to stay quiet; while they are not there, nobody needs to be told.
     let (enter, leave) = if other_active {
         (
-            format!("UPDATE {control} SET mode = mode + ({step});\n"),
-            format!("UPDATE {control} SET mode = mode - ({step});\n"),
+            format!("UPDATE {control} SET mode = {};\n", turn.enter()),
+            format!("UPDATE {control} SET mode = {};\n", turn.leave()),
         )
     } else {
         (String::new(), String::new())
     };
+    let is_quiet = if change.is_written_by(direction.other(), table) { turn.is_mine() } else { String::new() };
     format!(
-        "CREATE TRIGGER {} AFTER {} ON {} WHEN (SELECT mode FROM {control}) {range} BEGIN\n{enter}{body}{leave}END",
+        "CREATE TRIGGER {} AFTER {} ON {} WHEN (SELECT mode <> {BACKFILL}{is_quiet} FROM {control}) BEGIN\n{enter}{body}{leave}END",
         trigger_name(change, direction, table, event),
         event.word().to_uppercase(),
         table.sql,
     )
+}
+
+/// How a direction's translation is noted in `mode`. Its sign is the direction that is being translated, its last three digits how
+/// deeply; a write by an application's trigger may begin the other direction within, for which what was there moves three digits up.
+struct Turn {
+    direction: Direction,
+}
+
+impl Turn {
+    /// ` AND …`: true unless the other direction is being translated.
+    fn is_mine(&self) -> String {
+        match self.direction {
+            Direction::Forward => String::from(" AND mode >= 0"),
+            Direction::Backward => String::from(" AND mode <= 0"),
+        }
+    }
+
+    fn enter(&self) -> &'static str {
+        match self.direction {
+            Direction::Forward => "CASE WHEN mode >= 0 THEN mode + 1 ELSE 1 - mode * 1000 END",
+            Direction::Backward => "CASE WHEN mode <= 0 THEN mode - 1 ELSE -1 - mode * 1000 END",
+        }
+    }
+
+    fn leave(&self) -> &'static str {
+        match self.direction {
+            Direction::Forward => "CASE WHEN mode > 1000 AND mode % 1000 = 1 THEN -(mode / 1000) ELSE mode - 1 END",
+            Direction::Backward => "CASE WHEN mode < -1000 AND mode % 1000 = -1 THEN -(mode / 1000) ELSE mode + 1 END",
+        }
+    }
 }
 
 fn trigger_body(

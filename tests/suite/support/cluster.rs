@@ -104,6 +104,11 @@ pub fn find_programs() -> Result<PathBuf, String> {
         .ok_or_else(|| String::from("neither /usr/lib/postgresql/*/bin nor PATH has initdb and pg_ctl"))
 }
 
+/// A program of PostgreSQL's: beside `initdb` where there is one, otherwise whatever PATH has under its name.
+pub fn program(name: &str) -> PathBuf {
+    find_programs().map(|programs| programs.join(name)).ok().filter(|path| path.exists()).unwrap_or_else(|| name.into())
+}
+
 /// As whom the server runs: PostgreSQL refuses root, so root lends it the user `postgres`.
 struct Identity {
     user: Option<(u32, u32)>,

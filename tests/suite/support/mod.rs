@@ -22,6 +22,7 @@ mod random;
 pub mod redactions;
 mod server;
 
+pub use cluster::program;
 pub use command::{Changeover, Finished, changeover};
 pub use database::{TestDatabase, each_database};
 pub use generated::assert_generated;

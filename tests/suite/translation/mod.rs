@@ -8,5 +8,6 @@ mod histories;
 mod lifecycle;
 mod skew;
 mod split;
+mod ways;
 
 pub use fixture::{file, install_file, loaded};

@@ -1,6 +1,7 @@
 //! The change file, parsed and validated; the stages of a change. No I/O: checking against a live database is
 //! `translation::check`'s.
 
+mod columns;
 mod document;
 mod file;
 mod loss;

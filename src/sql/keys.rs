@@ -57,6 +57,12 @@ pub fn columns<'a>(relation: &str, names: impl IntoIterator<Item = &'a String>) 
     names.into_iter().map(|name| format!("{relation}.{}", quoted(name))).collect()
 }
 
+/// The parts of a key as columns of a relation of ours: `k.key`, or `k.key_1`, `k.key_2`.
+#[must_use]
+pub fn parts_of(relation: &str, key: &[KeyColumn]) -> Vec<String> {
+    variables("key", key).iter().map(|name| format!("{relation}.{name}")).collect()
+}
+
 /// A key as text, from the texts of its columns.
 #[must_use]
 pub fn text(parts: &[String]) -> String {

@@ -13,6 +13,8 @@ pub mod model;
 pub mod names;
 pub mod pending;
 pub mod postgres;
+mod postgres_block;
+mod postgres_locks;
 pub mod rewrite;
 pub mod scan;
 pub mod sqlite;

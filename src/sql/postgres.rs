@@ -3,15 +3,14 @@
 use crate::change::Direction;
 use crate::primitives::Dialect;
 
-use super::keys::{Keys, is_there, text_sql, variables};
-use super::model::{BlockModel, ChangeModel, Event, FollowModel, TableModel, trimmed};
+use super::keys::{Keys, is_there, parts_of, variables};
+use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
 use super::names::quoted;
+use super::postgres_block::{apply_function, assign, batch_function, declarations, refresh_function};
+use super::postgres_locks::{exclusive_locks, key_locks, shared_lock};
 use super::statements::{delete_unexpected, upsert_expected, upsert_from};
 
 const DIALECT: Dialect = Dialect::Postgres;
-
-/// Stripes of an advisory lock class. A lock for each key would exhaust the lock table at some ten thousand rows in a statement.
-const STRIPES: u32 = 256;
 
 /// What a statement's rows are called, by event.
 trait TransitionTables {
@@ -224,7 +223,7 @@ fn trigger_function(change: &ChangeModel, direction: Direction, name: &str, body
 /// What one event on one table causes: locks of what others look up here, locks of what these rows look up, then the blocks.
 fn trigger_body(change: &ChangeModel, direction: Direction, table: &TableModel, event: Event) -> String {
     let mut body = format!("  IF {} THEN RETURN NULL; END IF;\n", event.nothing_changed());
-    body.push_str(&exclusive_locks(change, direction, table, event));
+    body.push_str(&exclusive_locks(change, direction, table, event.with_changed()));
     let concerned: Vec<&BlockModel> = change
         .blocks_of(direction)
         .filter(|block| block.driving.table == *table || block.follows.iter().any(|follow| follow.table == *table))
@@ -259,7 +258,7 @@ fn run_block(change: &ChangeModel, block: &BlockModel, table: &TableModel, event
         text.push_str(&key_locks(change, block, &own_keys(block), event.with_changed()));
     }
     for follow in &block.follows {
-        text.push_str(&shared_lock(change, block, follow, event.with_changed()));
+        text.push_str(&shared_lock(change, follow, event.with_changed()));
     }
     if event == Event::Insert && !feeds && block.driving.key_is_unique {
         // Rows that have just been inserted have no target rows to be deleted.
@@ -288,12 +287,12 @@ fn collect_keys(block: &BlockModel, table: &TableModel, event: Event) -> String 
     }
     for follow in block.follows.iter().filter(|follow| follow.table == *table) {
         let keys = format!("SELECT f.* FROM (\n{}\n) AS f({names})", trimmed(&follow.keys));
-        sources.push(match block.thawed(&columns_of("f", block)) {
+        sources.push(match block.thawed(&parts_of("f", &block.driving.key)) {
             Some(thawed) => format!("{keys} WHERE {thawed}"),
             None => keys,
         });
     }
-    let keys = columns_of("k", block);
+    let keys = parts_of("k", &block.driving.key);
     let order: Vec<String> = (1..=keys.len()).map(|number| number.to_string()).collect();
     let select = format!(
         "SELECT DISTINCT {} FROM ({with}{}) AS k({names}) WHERE {} ORDER BY {}",
@@ -311,28 +310,6 @@ fn own_keys(block: &BlockModel) -> String {
     format!("SELECT {} FROM changed", block.driving.key_of("changed").join(", "))
 }
 
-/// Puts the keys that a query yields into array variables.
-fn assign(block: &BlockModel, stem: &str, select: &str) -> String {
-    match variables(stem, &block.driving.key).as_slice() {
-        [only] => format!("  {only} := ARRAY({select});\n"),
-        several => {
-            let arrays: Vec<String> =
-                columns_of("s", block).iter().map(|part| format!("coalesce(array_agg({part}), '{{}}')")).collect();
-            format!(
-                "  SELECT {} INTO {} FROM ({select}) s({});\n",
-                arrays.join(", "),
-                several.join(", "),
-                variables("key", &block.driving.key).join(", "),
-            )
-        }
-    }
-}
-
-/// The parts of a key as columns of a relation of ours: `k.key`, or `k.key_1`, `k.key_2`.
-fn columns_of(relation: &str, block: &BlockModel) -> Vec<String> {
-    variables("key", &block.driving.key).iter().map(|name| format!("{relation}.{name}")).collect()
-}
-
 /// What a trigger function's array variables of a block's keys are called.
 fn stem(block: &BlockModel) -> String {
     format!("co_{}", block.id)
@@ -345,197 +322,4 @@ fn arguments(block: &BlockModel) -> String {
 /// One of the array variables: all have the same length.
 fn first(block: &BlockModel) -> String {
     variables(&stem(block), &block.driving.key).into_iter().next().unwrap_or_default()
-}
-
-fn declarations(block: &BlockModel, stem: &str) -> String {
-    let names = variables(stem, &block.driving.key).into_iter();
-    names.zip(&block.driving.key).map(|(name, column)| format!("  {name} {}[];\n", column.sql_type)).collect()
-}
-
-/// Locks of the keys themselves, where several driving rows have the same one: two writers of such rows compute the same target rows,
-/// so the second waits for the first and then sees what it wrote. Where a key has one row, that row is lock enough.
-fn key_locks(change: &ChangeModel, block: &BlockModel, keys: &str, with_changed: &str) -> String {
-    if block.driving.key_is_unique {
-        return String::new();
-    }
-    let names: Vec<&str> = block.driving.key.iter().map(|column| column.name.as_str()).collect();
-    let class = hashed(&format!("changeover/{}/{}/key/{}", change.name, block.driving.table.sql, names.join(",")));
-    let parts = variables("key", &block.driving.key).join(", ");
-    let keys = format!("SELECT {} FROM (\n{keys}\n) AS k({parts})", text_sql(DIALECT, &columns_of("k", block)));
-    stripes("pg_advisory_xact_lock", class, &keys, with_changed)
-}
-
-/// Exclusive locks of the values of this table that some block's driving rows look up: old and new images.
-fn exclusive_locks(change: &ChangeModel, direction: Direction, table: &TableModel, event: Event) -> String {
-    let mut text = String::new();
-    let mut seen: Vec<i32> = Vec::new();
-    let follows = change.blocks_of(direction).flat_map(|block| &block.follows).filter(|follow| follow.table == *table);
-    for follow in follows {
-        let class = lock_class(change, follow);
-        if seen.contains(&class) {
-            continue;
-        }
-        seen.push(class);
-        let values = format!("SELECT {} FROM changed", quoted(&follow.by));
-        text.push_str(&stripes("pg_advisory_xact_lock", class, &values, event.with_changed()));
-        let coarse = change
-            .blocks_of(direction)
-            .flat_map(|block| &block.follows)
-            .any(|other| lock_class(change, other) == class && other.reads.is_none());
-        if coarse {
-            text.push_str(&format!("  PERFORM pg_advisory_xact_lock({class}, {STRIPES});\n"));
-        }
-    }
-    text
-}
-
-/// Shared locks of what driving rows look up in one follow table. Each is a statement of its own, so that it sees what was
-/// committed before the lock above it was held.
-fn shared_lock(change: &ChangeModel, _block: &BlockModel, follow: &FollowModel, with_changed: &str) -> String {
-    let class = lock_class(change, follow);
-    match &follow.reads {
-        Some(reads) => stripes("pg_advisory_xact_lock_shared", class, trimmed(reads), with_changed),
-        None => format!("  PERFORM pg_advisory_xact_lock_shared({class}, {STRIPES});\n"),
-    }
-}
-
-fn stripes(function: &str, class: i32, values: &str, with_changed: &str) -> String {
-    format!(
-        "  PERFORM {function}({class}, s.stripe) FROM (\n\
-         SELECT DISTINCT hashtext(v.value::text) & {mask} AS stripe FROM ({with_changed}SELECT * FROM (\n{values}\n) r) AS v(value)\n\
-         WHERE v.value IS NOT NULL ORDER BY 1) s;\n",
-        mask = STRIPES - 1,
-    )
-}
-
-/// A lock class for each (change, follow table, column).
-fn lock_class(change: &ChangeModel, follow: &FollowModel) -> i32 {
-    hashed(&format!("changeover/{}/{}/{}", change.name, follow.table.sql, follow.by))
-}
-
-/// FNV-1a, so that a class is the same in every version and on every server.
-fn hashed(text: &str) -> i32 {
-    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    i32::from_ne_bytes(hash.to_ne_bytes())
-}
-
-/// A block's function that takes array parameters of keys and does nothing without any.
-fn keys_function(change: &ChangeModel, block: &BlockModel, verb: &str, body: &str) -> String {
-    let names = variables("keys", &block.driving.key);
-    let parameters: Vec<String> =
-        names.iter().zip(&block.driving.key).map(|(name, column)| format!("{name} {}[]", column.sql_type)).collect();
-    format!(
-        "CREATE OR REPLACE FUNCTION {}({}) RETURNS void LANGUAGE plpgsql AS $co$\n#variable_conflict use_column\nBEGIN\n\
-         \x20 IF cardinality({}) = 0 THEN RETURN; END IF;\n{body}END $co$",
-        block_function(change, block, verb),
-        parameters.join(", "),
-        names.first().map_or("", String::as_str),
-    )
-}
-
-/// Deletes and upserts, for keys whose locks are held already.
-fn apply_function(change: &ChangeModel, block: &BlockModel) -> String {
-    let keys = Keys::Arrays("keys");
-    let delete = delete_unexpected(block, keys).map(|delete| format!("{delete};\n")).unwrap_or_default();
-    let upsert = upsert_expected(block, DIALECT, keys, "true");
-    keys_function(change, block, "apply", &format!("{delete}{upsert};\n"))
-}
-
-/// Refreshes rows that are not the statement's own: locks the driving rows in key order against a concurrent delete (where keys are not
-/// unique, the keys themselves), then what they look up.
-fn refresh_function(change: &ChangeModel, block: &BlockModel) -> String {
-    let driving = &block.driving;
-    let restricted = |relation: &str| Keys::Arrays("keys").condition(&driving.key, &driving.key_of(relation));
-    let with_changed = format!("WITH changed AS (SELECT * FROM {} d WHERE {}) ", driving.table.sql, restricted("d"));
-    let arrays = variables("keys", &driving.key).join(", ");
-    let own = if driving.key_is_unique {
-        format!(
-            "  PERFORM 1 FROM {} d WHERE {} ORDER BY {} FOR KEY SHARE OF d;\n",
-            driving.table.sql,
-            restricted("d"),
-            driving.key_of("d").join(", "),
-        )
-    } else {
-        key_locks(change, block, &format!("SELECT * FROM unnest({arrays})"), "")
-    };
-    let follows: String =
-        block.follows.iter().map(|follow| shared_lock(change, block, follow, &with_changed)).collect();
-    let apply = format!("  PERFORM {}({arrays});\n", block_function(change, block, "apply"));
-    keys_function(change, block, "refresh", &format!("{own}{follows}{apply}"))
-}
-
-/// One batch of a backfill: the next keys after `after` (NULL: from the first), locked against updates and deletes, refreshed.
-/// Returns the last key as text (NULL: nothing left) and the number of keys.
-fn batch_function(change: &ChangeModel, block: &BlockModel) -> String {
-    let driving = &block.driving;
-    let after = variables("after", &driving.key);
-    let parameters: Vec<String> =
-        after.iter().zip(&driving.key).map(|(name, column)| format!("{name} {}", column.sql_type)).collect();
-    let names = variables("keys", &driving.key);
-    let last: Vec<String> = names.iter().map(|name| format!("{name}[key_count]")).collect();
-    let wanted = match block.thawed(&columns_of("u", block)) {
-        Some(thawed) => {
-            let parts = variables("key", &driving.key).join(", ");
-            let select = format!(
-                "SELECT {} FROM unnest({}) AS u({parts}) WHERE {thawed} ORDER BY {}",
-                columns_of("u", block).join(", "),
-                names.join(", "),
-                columns_of("u", block).join(", "),
-            );
-            assign(block, "work", &select)
-        }
-        None => names
-            .iter()
-            .zip(variables("work", &driving.key))
-            .map(|(keys, work)| format!("  {work} := {keys};\n"))
-            .collect(),
-    };
-    format!(
-        "CREATE OR REPLACE FUNCTION {name}({parameters}, batch_rows integer, OUT last_key text, OUT key_count bigint) LANGUAGE plpgsql\n\
-         SET search_path = {path}, pg_temp AS $co$\n#variable_conflict use_column\nDECLARE\n{keys}{work}BEGIN\n\
-         \x20 IF {first} IS NULL THEN\n  {all}\x20 ELSE\n  {rest}\x20 END IF;\n\
-         \x20 key_count := cardinality({counted});\n  IF key_count > 0 THEN last_key := {last}; END IF;\n{wanted}\
-         \x20 PERFORM {refresh}({arguments});\nEND $co$",
-        name = block_function(change, block, "batch"),
-        parameters = parameters.join(", "),
-        path = change.search_path,
-        keys = declarations(block, "keys"),
-        work = declarations(block, "work"),
-        first = after.first().map_or("", String::as_str),
-        all = assign(block, "keys", &next_keys(block, None)),
-        rest = assign(block, "keys", &next_keys(block, Some(&after))),
-        counted = names.first().map_or("", String::as_str),
-        last = text_sql(DIALECT, &last),
-        refresh = block_function(change, block, "refresh"),
-        arguments = variables("work", &driving.key).join(", "),
-    )
-}
-
-/// The first `batch_rows` keys, or those after the key in the variables `after`, in order. Rows of unique keys are locked against updates
-/// and deletes; other keys are locked by the refresh.
-fn next_keys(block: &BlockModel, after: Option<&[String]>) -> String {
-    let driving = &block.driving;
-    let key = driving.key_of("d");
-    let mut conditions: Vec<String> = key
-        .iter()
-        .zip(&driving.key)
-        .filter(|(_, part)| part.nullable)
-        .map(|(part, _)| format!("{part} IS NOT NULL"))
-        .collect();
-    match (after, key.as_slice()) {
-        (Some([after]), [key]) => conditions.push(format!("{key} > {after}")),
-        (Some(after), key) => conditions.push(format!("({}) > ({})", key.join(", "), after.join(", "))),
-        (None, _) => {}
-    }
-    if conditions.is_empty() {
-        conditions.push(String::from("true"));
-    }
-    format!(
-        "SELECT {distinct}{key} FROM {} d WHERE {} ORDER BY {key} LIMIT batch_rows{lock}",
-        driving.table.sql,
-        conditions.join(" AND "),
-        distinct = if driving.key_is_unique { "" } else { "DISTINCT " },
-        lock = if driving.key_is_unique { " FOR NO KEY UPDATE" } else { "" },
-        key = key.join(", "),
-    )
 }

@@ -28,3 +28,8 @@ pub use database::{TestDatabase, each_database};
 pub use generated::assert_generated;
 pub use random::Random;
 pub use server::{Answer, Server, free_port};
+
+/// How long a stress test runs: `full` with `CHANGEOVER_TEST_FULL=1`, otherwise `short`.
+pub fn full_length(full: u64, short: u64) -> u64 {
+    if std::env::var("CHANGEOVER_TEST_FULL").is_ok_and(|value| value == "1") { full } else { short }
+}

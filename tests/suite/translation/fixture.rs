@@ -120,8 +120,13 @@ impl Installed {
                 story()
             );
         }
-        let mut connection = self.connection();
-        let checks = [
+        assert_no_orphans(&mut self.connection(), story);
+    }
+}
+
+/// Every row of the new model belongs to one of the old, and every charge is allocated to the unit.
+pub fn assert_no_orphans(connection: &mut DatabaseConnection, story: &dyn Fn() -> String) {
+    let checks = [
             ("orphaned allocation", "SELECT count(*) AS n FROM charge_allocations x WHERE NOT EXISTS (SELECT 1 FROM charges c WHERE c.id = x.charge_id)"),
             ("orphaned link", "SELECT count(*) AS n FROM video_accounts x WHERE NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = x.video_id)"),
             ("video without link", "SELECT count(*) AS n FROM videos v WHERE NOT EXISTS (SELECT 1 FROM video_accounts x WHERE v.id = x.video_id)"),
@@ -129,9 +134,8 @@ impl Installed {
             ("charge not conserved", "SELECT count(*) AS n FROM (SELECT c.id FROM charges c LEFT JOIN charge_allocations x ON x.charge_id = c.id
                 GROUP BY c.id, c.amount_minor HAVING count(x.charge_id) = 0 OR sum(x.amount_minor) <> c.amount_minor) w"),
         ];
-        for (what, sql) in checks {
-            let count = connection.get_row(sql, &[]).unwrap().integer("n").unwrap();
-            assert_eq!(count, 0, "{}: {what}\n{}", self.database.dialect(), story());
-        }
+    for (what, sql) in checks {
+        let count = connection.get_row(sql, &[]).unwrap().integer("n").unwrap();
+        assert_eq!(count, 0, "{}: {what}\n{}", connection.dialect(), story());
     }
 }

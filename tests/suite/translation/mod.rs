@@ -1,6 +1,7 @@
 //! Translation on both databases: what old code and new code write, in any order, from any number of connections, leaves both models
 //! in agreement; every planted fault is found; the division is exact; a killed backfill goes on where it was.
 
+mod concurrency;
 mod crash;
 mod faults;
 mod fixture;
@@ -9,5 +10,6 @@ mod lifecycle;
 mod skew;
 mod split;
 mod ways;
+mod writers;
 
 pub use fixture::{file, install_file, loaded};

@@ -1,0 +1,105 @@
+//! Eight old and four new writers, each a process of its own, while everything else goes on too: backfills, verifies, a server, stage
+//! moves. Afterwards both models agree, no orphan is left, and every writer's journal holds.
+
+use std::time::{Duration, Instant};
+
+use super::writers::{Crowd, Rows};
+use crate::support::{Finished, Random, Server, TestDatabase, changeover, full_length};
+
+const CHANGE: &str = "billing-allocation";
+const CHANGE_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/video-hosting/change.toml");
+
+#[test]
+fn twelve_writers_on_sixty_hot_rows_leave_no_drift() {
+    twelve_writers(Rows::HOT, Isolation::ReadCommitted);
+}
+
+#[test]
+fn twelve_writers_on_twenty_thousand_rows_leave_no_drift() {
+    twelve_writers(Rows::MANY, Isolation::ReadCommitted);
+}
+
+/// A transaction above READ COMMITTED decides by a snapshot that may be older than the locks it waits for. So beside others it may miss
+/// what they did; nothing is lost, verify finds it, and a repair mends it.
+#[test]
+fn what_isolated_transactions_miss_is_found_and_mended() {
+    twelve_writers(Rows::MANY, Isolation::Mixed);
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Isolation {
+    ReadCommitted,
+    /// A third of all transactions are SERIALIZABLE.
+    Mixed,
+}
+
+fn twelve_writers(rows: Rows, isolation: Isolation) {
+    let database = TestDatabase::postgres();
+    rows.load(&mut database.connection());
+    run(&database, &["change", "install", CHANGE_FILE]).expect_code(0);
+    run(&database, &["change", "stage", CHANGE, "dualwrite"]).expect_code(0);
+    run(&database, &["backfill", CHANGE]).expect_code(0);
+    for stage in ["shadow", "live"] {
+        move_to(&database, stage);
+    }
+    let server = Server::start(&database);
+    let mut crowd = Crowd::new();
+    crowd.start(database.url(), (8, 4), rows, 1, isolation == Isolation::Mixed);
+    let seconds = full_length(60, 8);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut random = Random::new(2);
+    let mut done = Vec::new();
+    while Instant::now() < until {
+        done.push(disturb(&database, &mut random, isolation));
+    }
+    assert_eq!(crowd.running().len(), 12, "a writer has ended");
+    let books = crowd.stop();
+    drop(server);
+    if isolation == Isolation::Mixed {
+        let drift = run(&database, &["--json", "verify", CHANGE]).json()["drift"].clone();
+        eprintln!("{drift} rows differ before the repair");
+        run(&database, &["repair", CHANGE]).expect_code(0);
+    }
+    run(&database, &["verify", CHANGE]).expect_code(0);
+    super::fixture::assert_no_orphans(&mut database.connection(), &|| format!("{done:?}"));
+    let numbers = books.assert_kept(&mut database.connection());
+    eprintln!(
+        "{rows:?}: {} transactions in {seconds} s, {} retried ({:.2} %); meanwhile {done:?}",
+        numbers.committed,
+        numbers.retries,
+        numbers.retried_percent()
+    );
+    assert!(numbers.committed > 100, "the writers hardly wrote: {numbers:?}");
+}
+
+/// One of the things that people and servers do meanwhile.
+fn disturb(database: &TestDatabase, random: &mut Random, isolation: Isolation) -> &'static str {
+    match random.below(4) {
+        0 => {
+            run(database, &["backfill", CHANGE, "--restart"]).expect_code(0);
+            "backfill"
+        }
+        1 | 2 => {
+            // What is being written is no drift.
+            let verified = run(database, &["verify", CHANGE]);
+            if isolation == Isolation::ReadCommitted {
+                verified.expect_code(0);
+            }
+            "verify"
+        }
+        _ => {
+            move_to(database, "shadow");
+            move_to(database, "live");
+            "to shadow and back"
+        }
+    }
+}
+
+/// Past the gates that ask for reports.
+fn move_to(database: &TestDatabase, stage: &str) {
+    run(database, &["change", "stage", CHANGE, stage, "--force", "--reason", "a test"]).expect_code(0);
+}
+
+fn run(database: &TestDatabase, arguments: &[&str]) -> Finished {
+    changeover().service(database).args(arguments).run()
+}

@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod compare;
 mod compare_input;
 mod compare_sections;
+mod division;
 pub mod driving;
 pub mod effective;
 pub mod expected;

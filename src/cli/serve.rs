@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::Settings;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
-use crate::jobs::{Leases, Refresher, Runner, Surroundings, kinds};
+use crate::jobs::{Leases, Refresher, Runner, Surroundings, Watcher, kinds};
 use crate::store::{Memory, Store, tokens};
 
 /// Connections to each database, and how long a request waits for one.
@@ -64,13 +64,17 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
         .context("no thread could be started")?;
     let surroundings = Surroundings { store: memory.store().clone(), app: jobs_database(&app)? };
     let runner = Runner::start(leases, surroundings, kinds()).context("no thread could be started")?;
-    let state = AppState::new(memory, app, Metrics::new()?);
+    let overview = Arc::default();
+    let watcher = Watcher::start(memory.store().clone(), app.clone(), Arc::clone(&overview))
+        .context("no thread could be started")?;
+    let state = AppState::new(memory, app, Metrics::new(overview)?);
     if let Some(first) = first {
         say(&format!("The first admin token, shown only this once: {}", first.text));
     }
     say(&format!("Changeover serves http://{address} (what it can do: http://{address}/docs)"));
     crate::http::serve(listener, state).context("the server ended")?;
     drop(runner);
+    drop(watcher);
     drop(refresher);
     tracing::info!("stopped");
     Ok(0)

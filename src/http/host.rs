@@ -1,6 +1,7 @@
 //! What OFREP needs of the server: the snapshot, the caller's leave, the side of a change's flag, and a count.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpRequest, ResponseError};
 
@@ -57,12 +58,12 @@ impl Host for AppState {
         }
     }
 
-    fn count(&self, flag: &SnapshotFlag, evaluation: &Evaluation<'_>) {
+    fn count(&self, flag: &SnapshotFlag, evaluation: &Evaluation<'_>, took: Duration) {
         let variant = match evaluation {
             Evaluation::Served(served) => served.variant.name.as_str(),
             Evaluation::Failed(_) => "(failed)",
         };
-        self.metrics().evaluated(flag.flag().key().as_str(), variant);
+        self.metrics().evaluated(flag.flag().key().as_str(), variant, took);
     }
 }
 

@@ -8,7 +8,7 @@ pub mod etag;
 mod health;
 mod host;
 mod input;
-mod metrics;
+pub mod metrics;
 pub mod ofrep;
 pub mod openapi;
 mod paths;

@@ -15,7 +15,7 @@ mod etag;
 mod request;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
@@ -56,8 +56,8 @@ pub trait Host: Send + Sync + 'static {
         context: &Context,
     ) -> Evaluation<'s>;
 
-    /// Counts an evaluation of a flag that exists.
-    fn count(&self, _flag: &SnapshotFlag, _evaluation: &Evaluation<'_>) {}
+    /// Counts an evaluation of a flag that exists, and how long it took.
+    fn count(&self, _flag: &SnapshotFlag, _evaluation: &Evaluation<'_>, _took: Duration) {}
 }
 
 /// Why a request is not answered.
@@ -184,11 +184,12 @@ struct Asking<'h, H>(&'h H);
 
 impl<H: Host> Evaluator for Asking<'_, H> {
     fn evaluate<'s>(&self, snapshot: &'s Snapshot, flag: &'s SnapshotFlag, context: &Context) -> Evaluation<'s> {
+        let began = Instant::now();
         let evaluation = match flag.flag().change() {
             None => flag.evaluate(context, |cohort, id| snapshot.is_member(cohort, id)),
             Some(change) => self.0.route(snapshot, flag, change, context),
         };
-        self.0.count(flag, &evaluation);
+        self.0.count(flag, &evaluation, began.elapsed());
         evaluation
     }
 }

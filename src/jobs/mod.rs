@@ -4,12 +4,14 @@ mod backfill;
 mod lease;
 mod refresh;
 mod runner;
+mod watch;
 
 use crate::store::jobs::JobKind;
 
 pub use lease::{Held, LeasedLoop, Leases, Turn};
 pub use refresh::Refresher;
 pub use runner::{Outcome, Run, Runner, Surroundings, Work, WorkError};
+pub use watch::Watcher;
 
 /// Every kind of job that a server does.
 #[must_use]

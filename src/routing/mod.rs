@@ -12,6 +12,7 @@
 //! | `question` | one user's side, for a server |
 //! | `moves` | moving a group, releasing a change |
 //! | `list` | pages, counts, history |
+//! | `overview` | what a server knows of the changes for its metrics |
 //! | `stage` | a change's move from stage to stage, with its gates |
 
 mod assign;
@@ -20,6 +21,7 @@ mod error;
 mod groups;
 mod list;
 mod moves;
+mod overview;
 mod question;
 mod record;
 mod routed;
@@ -30,6 +32,7 @@ pub use assign::{AssignReceipt, Assigning, WidenedCohort, assign, check_one_grou
 pub use error::RoutingError;
 pub use list::{Action, Assignment, Event, SideCounts, count_sides, history, list};
 pub use moves::{Move, MoveReceipt, move_group, release};
+pub use overview::{ChangeSides, Overview, ReportFindings};
 pub use question::{Answer, Because, Question, Router};
 pub use routed::RoutedChange;
 pub use side::{GroupId, Side};

@@ -12,7 +12,7 @@ use crate::sql::{assignment, effective, postgres, sqlite};
 
 use super::error::TranslationError;
 use super::own::{
-    Deed, InstalledChange, are_tables_there, create_tables, drop_tables, get_change, list_changes, lock_change, record,
+    BY_CHANGE, Deed, InstalledChange, are_tables_there, create_tables, drop_tables, get_change, list_changes, lock_change, record,
 };
 
 /// One statement and what it is for.
@@ -145,10 +145,7 @@ pub fn uninstall_plan(
         }
     } else {
         let name = crate::sql::names::literal(model.name.as_str());
-        let tables = ["gap", "pending", "verification", "backfill"]
-            .iter()
-            .map(|table| (*table, "change"))
-            .chain([("change", "name")]);
+        let tables = BY_CHANGE.iter().map(|table| (*table, "change")).chain([("change", "name")]);
         add(
             "the change's rows in Changeover's own tables",
             tables

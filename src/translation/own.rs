@@ -7,6 +7,7 @@ use crate::sql::names::{literal, own};
 use crate::sql::pending;
 
 use super::error::TranslationError;
+use super::ranges;
 
 /// A change as the application's database knows it.
 #[derive(Debug, Clone)]
@@ -38,12 +39,16 @@ pub struct Deed<'a> {
     pub reason: &'a str,
 }
 
+/// Tables whose rows a change takes with it, each with a column `change`.
+pub(super) const BY_CHANGE: [&str; 7] = ["range", "drift", "sentinel", "gap", "pending", "verification", "backfill"];
+
 /// Statements that create the tables that all changes share; each may be run again, and creates what an earlier version lacks.
 #[must_use]
 pub fn create_tables(dialect: Dialect) -> Vec<String> {
     let table = |name: &str, columns: &str| format!("CREATE TABLE IF NOT EXISTS {} ({columns})", own(dialect, name));
     let mut statements = first_tables(dialect, &table);
     statements.extend(pending::create(dialect));
+    statements.extend(ranges::tables(dialect).iter().map(|(name, columns)| table(name, columns)));
     statements
 }
 
@@ -80,8 +85,8 @@ fn first_tables(dialect: Dialect, table: &dyn Fn(&str, &str) -> String) -> Vec<S
 /// Statements that remove what [`create_tables`] made, once no change is left.
 #[must_use]
 pub fn drop_tables(dialect: Dialect) -> Vec<String> {
-    let tables = ["gap", "pending", "verification", "backfill", "change_history", "change"];
-    tables.iter().map(|table| format!("DROP TABLE IF EXISTS {}", own(dialect, table))).collect()
+    let tables = BY_CHANGE.iter().chain(&["change_history", "change"]);
+    tables.map(|table| format!("DROP TABLE IF EXISTS {}", own(dialect, table))).collect()
 }
 
 /// A scalar subquery for `:open_period`.

@@ -3,6 +3,7 @@
 mod changes;
 mod jobs;
 mod malformed;
+mod metrics;
 mod reference;
 mod story;
 
@@ -71,7 +72,7 @@ impl Api {
             (role, store.write(|conn| tokens::create(conn, role.as_str(), role, None, origin)).unwrap().text)
         });
         let memory = Arc::new(Memory::load(store).unwrap());
-        let state = AppState::new(memory, database.database(), Metrics::new().unwrap());
+        let state = AppState::new(memory, database.database(), Metrics::new(Arc::default()).unwrap());
         Self { state, tokens: tokens.to_vec(), _runner: None }
     }
 

@@ -62,7 +62,7 @@ impl Host for TestHost {
         }
     }
 
-    fn count(&self, _flag: &SnapshotFlag, _evaluation: &Evaluation<'_>) {
+    fn count(&self, _flag: &SnapshotFlag, _evaluation: &Evaluation<'_>, _took: std::time::Duration) {
         self.evaluations.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -4,7 +4,7 @@
 mod concurrency;
 mod crash;
 mod faults;
-mod fixture;
+pub mod fixture;
 mod histories;
 mod lifecycle;
 mod skew;

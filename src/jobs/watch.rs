@@ -115,11 +115,7 @@ impl Watch {
     }
 
     /// The newest report of each change. One that is known already is not read again: reports are long.
-    fn newest_reports(
-        &self,
-        names: &[ChangeName],
-        before: &[ReportFindings],
-    ) -> Result<Vec<ReportFindings>, Failure> {
+    fn newest_reports(&self, names: &[ChangeName], before: &[ReportFindings]) -> Result<Vec<ReportFindings>, Failure> {
         let newest = PageRequest { after: None, limit: Some(1) };
         let mut found = Vec::new();
         for name in names {

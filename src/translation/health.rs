@@ -114,7 +114,9 @@ fn change_health(
                 .or_else(|| verified.get(&id).map(|found| found.started_at)),
             pending_keys: pending.get(&id).copied().unwrap_or(0),
             sentinel: tallies.get(&id).cloned().unwrap_or_default(),
-            backfill: backfills.get(&id).map(|state| backfill_health(state, before.find_backfill(&change.name, &id), at)),
+            backfill: backfills
+                .get(&id)
+                .map(|state| backfill_health(state, before.find_backfill(&change.name, &id), at)),
             block: id,
         }
     });
@@ -141,7 +143,9 @@ fn count_errors(connection: &mut DatabaseConnection) -> Result<i64, DatabaseErro
         Dialect::Postgres => {
             "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('changeover.pending', 'id')::regclass), 0) AS errors"
         }
-        Dialect::Sqlite => "SELECT coalesce(max(seq), 0) AS errors FROM sqlite_sequence WHERE name = 'changeover_pending'",
+        Dialect::Sqlite => {
+            "SELECT coalesce(max(seq), 0) AS errors FROM sqlite_sequence WHERE name = 'changeover_pending'"
+        }
     };
     connection.get_row(sql, &[])?.integer("errors")
 }

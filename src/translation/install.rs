@@ -12,7 +12,8 @@ use crate::sql::{assignment, effective, postgres, sqlite};
 
 use super::error::TranslationError;
 use super::own::{
-    BY_CHANGE, Deed, InstalledChange, are_tables_there, create_tables, drop_tables, get_change, list_changes, lock_change, record,
+    BY_CHANGE, Deed, InstalledChange, are_tables_there, create_tables, drop_tables, get_change, list_changes,
+    lock_change, record,
 };
 
 /// One statement and what it is for.

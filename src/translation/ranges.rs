@@ -73,10 +73,7 @@ pub struct SentinelTally {
 }
 
 /// The current ranges of each block, summed up.
-pub fn summarize(
-    connection: &mut DatabaseConnection,
-    change: &ChangeName,
-) -> Result<Vec<RangeSummary>, DatabaseError> {
+pub fn summarize(connection: &mut DatabaseConnection, change: &ChangeName) -> Result<Vec<RangeSummary>, DatabaseError> {
     if !is_table_there(connection, "range")? {
         return Ok(Vec::new());
     }
@@ -133,9 +130,5 @@ pub fn sentinel_tallies(
 }
 
 fn drift_in(row: &Row) -> Result<Drift, DatabaseError> {
-    Ok(Drift {
-        missing: row.integer("missing")?,
-        extra: row.integer("extra")?,
-        different: row.integer("differing")?,
-    })
+    Ok(Drift { missing: row.integer("missing")?, extra: row.integer("extra")?, different: row.integer("differing")? })
 }

@@ -25,8 +25,12 @@ pub struct Column {
     pub not_null: bool,
     /// True if an INSERT may leave the column out: a default, an identity, a rowid, or a generated column.
     pub has_default: bool,
-    /// True if no statement may write the column: GENERATED ALWAYS, as an expression or as an identity.
+    /// True if no statement may write the column: GENERATED ALWAYS AS an expression.
     pub generated: bool,
+    /// PostgreSQL: GENERATED ALWAYS AS IDENTITY. A row may bring a value of its own, but it can never be changed.
+    pub is_minted: bool,
+    /// False if two values may be equal to the database and yet differ: text without regard to case, json, numeric without a scale.
+    pub is_exact: bool,
     /// True if its values can be sorted and gathered into an array, as a key's must be.
     pub is_ordered: bool,
     pub kind: KeyKind,
@@ -48,8 +52,10 @@ pub struct Table {
     pub indexes: Vec<Vec<String>>,
     /// False for views, foreign and virtual tables, which cannot have the triggers that a source table needs.
     pub is_ordinary: bool,
-    /// PostgreSQL: a partitioned table.
-    pub is_partitioned: bool,
+    /// PostgreSQL: every table below a partitioned one, as SQL.
+    pub partitions: Vec<String>,
+    /// PostgreSQL: why writes to the table cannot be seen as a whole, if so: it is a partition, or it inherits.
+    pub obstacle: Option<String>,
     /// SQLite: a table WITHOUT ROWID.
     pub is_without_rowid: bool,
 }

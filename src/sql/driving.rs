@@ -138,6 +138,8 @@ mod tests {
             not_null: !nullable.contains(&name),
             has_default: false,
             generated: false,
+            is_minted: false,
+            is_exact: true,
             is_ordered: name != "json",
             kind: KeyKind::Integer,
         };
@@ -151,7 +153,8 @@ mod tests {
             unique_indexes: primary.into_iter().chain(unique.iter().map(|index| names(index))).collect(),
             indexes: Vec::new(),
             is_ordinary: true,
-            is_partitioned: false,
+            partitions: Vec::new(),
+            obstacle: None,
             is_without_rowid: false,
         }
     }

@@ -26,6 +26,8 @@ pub struct TableModel {
     pub name: String,
     /// Unquoted.
     pub columns: Vec<String>,
+    /// PostgreSQL: every table below a partitioned one. A statement fires the triggers only of the table that it names.
+    pub partitions: Vec<String>,
 }
 
 /// A driving table with its key.
@@ -60,6 +62,10 @@ pub struct BlockModel {
     pub text_identity: Vec<String>,
     /// Target columns that the block writes, unquoted, `key` and `identity` among them.
     pub mapped: Vec<String>,
+    /// Those of `mapped` whose values may be equal to the database and yet differ, with their types: they are compared as text.
+    pub inexact: Vec<(String, String)>,
+    /// PostgreSQL: true if a row brings a value for a column that is GENERATED ALWAYS AS IDENTITY.
+    pub overrides_minted: bool,
     pub source: SourceModel,
     pub owns: Option<String>,
     pub split: Option<SplitModel>,
@@ -204,10 +210,18 @@ impl BlockModel {
         columns(relation, &self.key)
     }
 
-    /// Mapped columns that do not identify the row.
+    /// Mapped columns that a refresh may change in a row that is there: those that do not identify it, and identifying ones that can
+    /// differ although they are equal, such as text without regard to case.
     #[must_use]
     pub fn payload(&self) -> Vec<&String> {
-        self.mapped.iter().filter(|column| !self.identity.contains(column)).collect()
+        let is_changing = |column: &&String| !self.identity.contains(column) || self.inexact_type(column).is_some();
+        self.mapped.iter().filter(is_changing).collect()
+    }
+
+    /// The type of a column that is compared as text.
+    #[must_use]
+    pub fn inexact_type(&self, column: &str) -> Option<&str> {
+        self.inexact.iter().find(|(name, _)| name == column).map(|(_, data_type)| data_type.as_str())
     }
 
     /// The block as messages name it: `f1 (accounts)`.

@@ -44,16 +44,17 @@ pub fn upsert_from(block: &BlockModel, dialect: Dialect, query: &str, (keys, gat
         String::from("DO NOTHING")
     } else {
         let set: Vec<String> = payload.iter().map(|column| format!("{c} = excluded.{c}", c = quoted(column))).collect();
-        let differs = differs(dialect, &payload, &block.target.sql, "excluded");
+        let differs = differs(block, dialect, &block.target.sql, "excluded");
         format!("DO UPDATE SET {} WHERE ({differs}){}", set.join(", "), owned_row(block))
     };
     format!(
-        "INSERT INTO {} ({columns})\nSELECT {columns} FROM (\n{expected}\n) e WHERE {gate}{order}\nON CONFLICT ({identity}) {action}",
+        "INSERT INTO {} ({columns}){overriding}\nSELECT {columns} FROM (\n{expected}\n) e WHERE {gate}{order}\nON CONFLICT ({identity}) {action}",
         block.target.sql,
         identity = identity.join(", "),
         // Two refreshes that overlap lock the rows that they share in the same order, and so wait instead of deadlocking.
         order = if dialect == Dialect::Postgres { format!(" ORDER BY {}", identity.join(", ")) } else { String::new() },
         columns = columns.join(", "),
+        overriding = if block.overrides_minted { " OVERRIDING SYSTEM VALUE" } else { "" },
     )
 }
 
@@ -68,20 +69,27 @@ fn update_only(block: &BlockModel, dialect: Dialect, expected: &str, gate: &str)
         "UPDATE {target} SET {} FROM (\n{expected}\n) e WHERE {gate} AND {} AND ({}){}",
         set.join(", "),
         same.join(" AND "),
-        differs(dialect, &payload, target, "e"),
+        differs(block, dialect, target, "e"),
         owned_row(block),
     )
 }
 
-/// True where some of the columns differ between two rows, NULL being a value like any other.
+/// True where some column that a refresh may change differs between two rows of the block's target, NULL being a value like any other.
 #[must_use]
-pub fn differs(dialect: Dialect, columns: &[&String], left: &str, right: &str) -> String {
-    let operator = match dialect {
-        Dialect::Postgres => "IS DISTINCT FROM",
-        Dialect::Sqlite => "IS NOT",
+pub fn differs(block: &BlockModel, dialect: Dialect, left: &str, right: &str) -> String {
+    let differ = |column: &&String| {
+        let (left, right) = (format!("{left}.{}", quoted(column)), format!("{right}.{}", quoted(column)));
+        match (dialect, block.inexact_type(column)) {
+            (Dialect::Postgres, None) => format!("{left} IS DISTINCT FROM {right}"),
+            (Dialect::Postgres, Some(data_type)) => {
+                let text = |value: &str| format!("CAST(CAST({value} AS {data_type}) AS text) COLLATE \"C\"");
+                format!("{} IS DISTINCT FROM {}", text(&left), text(&right))
+            }
+            // A column's own collation may not see that letters changed their case.
+            (Dialect::Sqlite, _) => format!("{left} COLLATE BINARY IS NOT {right}"),
+        }
     };
-    let pairs: Vec<String> =
-        columns.iter().map(|column| format!("{left}.{c} {operator} {right}.{c}", c = quoted(column))).collect();
+    let pairs: Vec<String> = block.payload().iter().map(differ).collect();
     if pairs.is_empty() { String::from("false") } else { pairs.join(" OR ") }
 }
 

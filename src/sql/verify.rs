@@ -18,9 +18,8 @@ pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) ->
         Some(owns) => owned_condition(block, owns, "t"),
         None => String::from("1 = 1"),
     };
-    let payload = block.payload();
     let changed =
-        format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(dialect, &payload, "e", "a"));
+        format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(block, dialect, "e", "a"));
     let wrong = if block.insert {
         format!("a.co_there IS NULL OR (e.co_there IS NULL AND a.co_owned) OR ({changed})")
     } else {
@@ -94,10 +93,17 @@ pub fn count_keys(block: &BlockModel, range: &KeyRange) -> String {
 
 fn image(block: &BlockModel, dialect: Dialect, relation: &str) -> String {
     let function = match dialect {
-        Dialect::Postgres => "jsonb_build_object",
+        // Not jsonb, which refuses what json may hold.
+        Dialect::Postgres => "json_build_object",
         Dialect::Sqlite => "json_object",
     };
-    let pairs: Vec<String> =
-        block.mapped.iter().map(|column| format!("{}, {relation}.{}", literal(column), quoted(column))).collect();
+    let value = |column: &String| {
+        let value = format!("{relation}.{}", quoted(column));
+        match dialect {
+            Dialect::Postgres => value,
+            Dialect::Sqlite => format!("CASE typeof({value}) WHEN 'blob' THEN '\\x' || hex({value}) ELSE {value} END"),
+        }
+    };
+    let pairs: Vec<String> = block.mapped.iter().map(|column| format!("{}, {}", literal(column), value(column))).collect();
     format!("CASE WHEN {relation}.co_there = 1 THEN CAST({function}({}) AS text) END", pairs.join(", "))
 }

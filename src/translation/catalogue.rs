@@ -51,7 +51,13 @@ pub fn list_table_names(connection: &mut DatabaseConnection) -> Result<Vec<Strin
 }
 
 const POSTGRES_TABLE: &str = "
-SELECT c.oid::int8 AS id, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind
+SELECT c.oid::int8 AS id, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
+       CASE WHEN c.relispartition THEN (SELECT 'it is a partition of ' || pg_partition_root(c.oid)::text || ', so name that')
+            WHEN EXISTS (SELECT 1 FROM pg_inherits WHERE inhrelid = c.oid) THEN 'it inherits from another table, whose statements write it unseen'
+            WHEN c.relkind <> 'p' AND EXISTS (SELECT 1 FROM pg_inherits WHERE inhparent = c.oid)
+                THEN 'other tables inherit from it, and it shows their rows without seeing their writes'
+            WHEN EXISTS (SELECT 1 FROM pg_partition_tree(c.oid) p JOIN pg_class f ON f.oid = p.relid WHERE c.relkind = 'p' AND f.relkind = 'f')
+                THEN 'a partition of it is a foreign table, whose writes cannot be seen' END AS obstacle
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
@@ -59,14 +65,19 @@ const POSTGRES_COLUMNS: &str = "
 SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS data_type,
        a.attnotnull OR (t.typtype = 'd' AND t.typnotnull) AS not_null,
        a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS has_default,
-       a.attgenerated <> '' OR a.attidentity = 'a' AS is_generated,
+       a.attgenerated <> '' AS is_generated, a.attidentity = 'a' AS is_minted,
        b.typname::text AS base_name,
        format_type(b.oid, CASE WHEN t.typtype = 'd' THEN -1 ELSE a.atttypmod END) AS base_type,
        b.typcategory <> 'A' AND (b.typtype IN ('e', 'r') OR EXISTS (
             SELECT 1 FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
             WHERE m.amname = 'btree' AND o.opcdefault AND (o.opcintype = b.oid OR EXISTS (
                 SELECT 1 FROM pg_cast c WHERE c.castsource = b.oid AND c.casttarget = o.opcintype AND c.castmethod = 'b'
-                  AND c.castcontext = 'i')))) AS is_ordered
+                  AND c.castcontext = 'i')))) AS is_ordered,
+       coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true) AND (b.typtype = 'e'
+           OR b.typname = 'numeric' AND a.atttypmod <> -1
+           OR b.typname IN ('bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', 'uuid', 'bytea', 'date', 'time',
+                            'timetz', 'timestamp', 'timestamptz', 'float4', 'float8', 'money', 'inet', 'cidr', 'macaddr', 'bit', 'varbit')
+       ) AS is_exact
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 CROSS JOIN LATERAL (
     WITH RECURSIVE base (oid) AS (
@@ -100,6 +111,8 @@ fn find_in_postgres(connection: &mut DatabaseConnection, name: &TableName) -> Re
             not_null: row.boolean("not_null")?,
             has_default: row.boolean("has_default")? || is_generated,
             generated: is_generated,
+            is_minted: row.boolean("is_minted")?,
+            is_exact: row.boolean("is_exact")?,
             is_ordered: row.boolean("is_ordered")?,
             kind: match row.find_text("base_name")?.as_deref() {
                 Some("int2" | "int4" | "int8") => KeyKind::Integer,
@@ -120,9 +133,23 @@ fn find_in_postgres(connection: &mut DatabaseConnection, name: &TableName) -> Re
         unique_indexes: indexes.iter().filter(|index| index.is_unique).map(Index::plain).collect(),
         indexes: indexes.iter().map(Index::plain).filter(|columns| !columns.is_empty()).collect(),
         is_ordinary: kind == "r" || kind == "p",
-        is_partitioned: kind == "p",
+        partitions: partitions(connection, &id, &kind)?,
+        obstacle: found.find_text("obstacle")?,
         is_without_rowid: false,
     }))
+}
+
+const POSTGRES_PARTITIONS: &str = "
+SELECT format('%I.%I', n.nspname, c.relname) AS name
+FROM pg_partition_tree($1::oid) p JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE p.relid <> $1::oid ORDER BY p.level, 1";
+
+/// Every table below a partitioned one.
+fn partitions(connection: &mut DatabaseConnection, id: &[Value], kind: &str) -> Result<Vec<String>, DatabaseError> {
+    if kind != "p" {
+        return Ok(Vec::new());
+    }
+    connection.query(POSTGRES_PARTITIONS, id)?.iter().map(|row| row.text("name")).collect()
 }
 
 const SQLITE_TABLE: &str =
@@ -130,8 +157,10 @@ const SQLITE_TABLE: &str =
 
 // hidden: 1 a virtual table's own, 2 and 3 generated.
 const SQLITE_COLUMNS: &str = "
-SELECT name, type AS data_type, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default, pk, hidden
-FROM pragma_table_xinfo($1) WHERE hidden <> 1 ORDER BY cid";
+SELECT name, type AS data_type, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default, pk, hidden,
+       NOT EXISTS (SELECT 1 FROM pragma_index_list($1) l, pragma_index_xinfo(l.name) x
+                   WHERE x.name = t.name AND x.coll COLLATE NOCASE <> 'BINARY') AS is_exact
+FROM pragma_table_xinfo($1) t WHERE hidden <> 1 ORDER BY cid";
 
 const SQLITE_INDEXES: &str = "
 SELECT l.name AS index_id, l.origin = 'pk' AS is_primary, l.\"unique\" = 1 AND NOT EXISTS (
@@ -173,7 +202,8 @@ fn find_in_sqlite(connection: &mut DatabaseConnection, name: &TableName) -> Resu
         indexes: rowid_index.into_iter().chain(plain).collect(),
         primary_key,
         is_ordinary: found.text("type")? == "table",
-        is_partitioned: false,
+        partitions: Vec::new(),
+        obstacle: None,
         is_without_rowid,
     }))
 }
@@ -199,7 +229,9 @@ fn sqlite_column(row: &Row, table_has_rowid_key: bool) -> Result<Column, Databas
         not_null: row.boolean("not_null")? || is_rowid,
         has_default: row.boolean("has_default")? || is_rowid || generated,
         generated,
-        is_ordered: true,
+        is_minted: false,
+        is_exact: row.boolean("is_exact")?,
+        is_ordered: !upper.contains("BLOB"),
         kind,
     })
 }

@@ -42,8 +42,8 @@ fn resolve_block(
         SourceModel::Columns(pairs) => pairs.iter().map(|(column, _)| column.clone()).collect(),
         SourceModel::Select(text) => result_columns(connection, text)?,
     };
-    let mapped: Vec<String> =
-        result.iter().filter_map(|name| target.find_column(&quoted(name))).map(|column| column.name.clone()).collect();
+    let written: Vec<&Column> =
+        result.iter().filter_map(|name| target.find_column(&quoted(name))).filter(|column| !column.generated).collect();
     let identity = match block.identity.value.as_slice() {
         [] => target.primary_key.clone(),
         named => named
@@ -62,7 +62,13 @@ fn resolve_block(
         key: key.map(|name| Ok(place.column(target, name)?.name.clone())).collect::<Result<_, TranslationError>>()?,
         text_identity: identity.iter().filter(is_text).cloned().collect(),
         identity,
-        mapped,
+        mapped: written.iter().map(|column| column.name.clone()).collect(),
+        inexact: written
+            .iter()
+            .filter(|column| !column.is_exact)
+            .map(|column| (column.name.clone(), column.data_type.clone()))
+            .collect(),
+        overrides_minted: written.iter().any(|column| column.is_minted),
         source,
         owns: block.owns.as_ref().map(|owns| owns.value.clone()),
         split: block.split.as_ref().map(|split| SplitModel {
@@ -113,10 +119,8 @@ impl<'a> Place<'a> {
     fn table(&self, written: &str) -> Result<&'a Table, TranslationError> {
         let found = self.catalogue.find(written).filter(|table| !table.columns.is_empty());
         let table = found.ok_or_else(|| self.unsupported(&format!("table `{written}` is not in the database")))?;
-        if table.is_partitioned {
-            return Err(
-                self.unsupported(&format!("`{written}` is partitioned, which this version cannot translate yet"))
-            );
+        if let Some(obstacle) = &table.obstacle {
+            return Err(self.unsupported(&format!("`{written}` cannot be translated: {obstacle}")));
         }
         Ok(table)
     }
@@ -155,6 +159,7 @@ fn table_model(table: &Table) -> TableModel {
         sql: table.sql_name(),
         name: table.name.clone(),
         columns: table.columns.iter().map(|column| column.name.clone()).collect(),
+        partitions: table.partitions.clone(),
     }
 }
 

@@ -88,6 +88,8 @@ impl SqliteInspector {
             not_null: false,
             has_default: false,
             generated: false,
+            is_minted: false,
+            is_exact: true,
             is_ordered: true,
             kind: KeyKind::Other,
         });

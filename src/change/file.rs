@@ -26,6 +26,8 @@ pub struct ChangeFile {
     pub allocation: Option<Allocation>,
     /// What becomes of a write that cannot be translated; `None`: as the stage says.
     pub on_error: Option<OnError>,
+    /// What TRUNCATE of a source table does, unless a block says otherwise. Default: it is refused.
+    pub truncate: Option<Truncate>,
     pub stages: Stages,
     /// The text that all this was read from.
     pub text: String,
@@ -95,6 +97,8 @@ pub struct Block {
     pub frozen: Option<Located<String>>,
     /// What becomes of a write that this block cannot translate; `None`: as the file or the stage says.
     pub on_error: Option<OnError>,
+    /// What TRUNCATE of a table that the block reads does, if the block says.
+    pub truncate: Option<Truncate>,
     /// Backward blocks only.
     pub backward: Backward,
     /// What this block cannot carry over, by target column.
@@ -144,6 +148,16 @@ impl OnError {
             Stage::Live | Stage::RampDown | Stage::Complete => Self::Fail,
         }
     }
+}
+
+/// What TRUNCATE of a source table does. SQLite has none: its DELETE without WHERE fires row triggers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Truncate {
+    /// It fails, with a message.
+    #[default]
+    Refuse,
+    /// It removes what the block owns, as deleting every row would.
+    Propagate,
 }
 
 /// The columns that tie rows of the target to rows of the driving table.

@@ -11,7 +11,7 @@ mod stage;
 
 pub use file::{
     Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Key, Located, Loss, OnError, Query,
-    Routing, Split, Stages,
+    Routing, Split, Stages, Truncate,
 };
 pub use mistake::{Mistake, nearest, shown};
 pub use stage::{Stage, UnknownStage};

@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::columns::{columns, key, plain};
 use super::document::{Document, Section};
 use super::file::{
-    Allocation, Backward, Block, BlockId, ChangeFile, Direction, Follow, OnError, Query, Routing, Split,
+    Allocation, Backward, Block, BlockId, ChangeFile, Direction, Follow, OnError, Query, Routing, Split, Truncate,
 };
 use super::loss::{losses, stages};
 use super::mistake::{Mistake, shown};
@@ -64,7 +64,7 @@ fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> O
     let root = Section { table: root, line: 1, name: None };
     document.refuse_unknown_keys(
         &root,
-        &["format", "name", "title", "on_error", "routing", "forward", "backward", "allocation", "stages"],
+        &["format", "name", "title", "on_error", "truncate", "routing", "forward", "backward", "allocation", "stages"],
     );
     if document.find(&root, "format").is_none() {
         document.mistake(&root, 1, "`format` is missing", "add format = 1 as the first line");
@@ -80,6 +80,7 @@ fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> O
     });
     let title = document.find_text(&root, "title", "\"What the change does\"").map(|title| title.value);
     let on_error = on_error(document, &root);
+    let truncate = truncate(document, &root);
     let routing = match document.find(&root, "routing") {
         Some(_) => routing(document, &root),
         None => name.as_ref().and_then(default_routing),
@@ -99,9 +100,25 @@ fn change_file(document: &mut Document<'_>, root: &DeTable<'_>, text: &str) -> O
         blocks,
         allocation,
         on_error,
+        truncate,
         stages,
         text: text.to_owned(),
     })
+}
+
+/// `truncate`, at the top or in a block.
+fn truncate(document: &mut Document<'_>, section: &Section<'_>) -> Option<Truncate> {
+    let given = document.find_text(section, "truncate", "\"propagate\"")?;
+    match given.value.as_str() {
+        "refuse" => Some(Truncate::Refuse),
+        "propagate" => Some(Truncate::Propagate),
+        other => {
+            let what = format!("`truncate` is {}, which is neither refuse nor propagate", shown(other));
+            let remedy = "write truncate = \"refuse\" (TRUNCATE fails) or truncate = \"propagate\" (it removes the block's rows)";
+            document.mistake(section, given.line, &what, remedy);
+            None
+        }
+    }
 }
 
 /// `on_error`, at the top or in a block.
@@ -192,7 +209,7 @@ fn blocks(document: &mut Document<'_>, root: &Section<'_>, direction: Direction)
 fn block(document: &mut Document<'_>, section: &Section<'_>, id: BlockId) -> Option<Block> {
     let mut known = vec![
         "into", "from", "key", "identity", "owns", "columns", "query", "follows", "constant", "split", "frozen",
-        "on_error", "loss",
+        "on_error", "loss", "truncate",
     ];
     if id.direction == Direction::Backward {
         known.push("insert");
@@ -218,6 +235,7 @@ fn block(document: &mut Document<'_>, section: &Section<'_>, id: BlockId) -> Opt
     let split = split(document, section);
     let frozen = document.find_text(section, "frozen", QUERY);
     let on_error = on_error(document, section);
+    let truncate = truncate(document, section);
     let insert = id.direction == Direction::Forward || document.boolean(section, "insert").unwrap_or(true);
     let block = Block {
         id,
@@ -233,6 +251,7 @@ fn block(document: &mut Document<'_>, section: &Section<'_>, id: BlockId) -> Opt
         split,
         frozen,
         on_error,
+        truncate,
         backward: Backward { insert },
         loss: losses(document, section),
     };

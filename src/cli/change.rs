@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Output, Settings, change_check, installed, table};
+use super::{Output, Settings, change_check, change_cover, installed, table};
 use crate::change::{ChangeFile, Stage};
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::{ChangeName, Period};
@@ -27,6 +27,8 @@ pub enum Command {
     Install(InstallArguments),
     /// Move a change one stage on or back, if the gates hold
     Stage(StageArguments),
+    /// Put back triggers that are missing, such as on a partition attached since the install
+    Cover(change_cover::Arguments),
     /// Show a change's stage, gates, backfill, last verify and history
     Status(NameArguments),
     /// List the installed changes
@@ -95,6 +97,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
     match command {
         Command::Check(arguments) => change_check::run(settings, output, arguments),
         Command::Install(arguments) => run_install(settings, output, &database, &arguments),
+        Command::Cover(arguments) => change_cover::run(settings, output, &mut connection, &arguments),
         Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),
         Command::Status(arguments) => run_status(settings, output, &mut connection, arguments.name.as_ref()),
         Command::List => run_list(output, &mut connection),
@@ -297,7 +300,8 @@ fn run_uninstall(
     Ok(0)
 }
 
-fn print_plan(output: &Output, steps: &[Step]) {
+/// The statements of a plan, each group under what it is for.
+pub(super) fn print_plan(output: &Output, steps: &[Step]) {
     let mut text = String::new();
     let mut last = "";
     for step in steps {
@@ -318,13 +322,13 @@ fn document(change: &InstalledChange) -> serde_json::Value {
 }
 
 /// Where the command's audit row goes. Opened before the deed, so that a service's database that is away stops the command first.
-struct Audited<'a> {
-    store: &'a Store,
-    actor: &'a str,
+pub(super) struct Audited<'a> {
+    pub(super) store: &'a Store,
+    pub(super) actor: &'a str,
 }
 
 impl Audited<'_> {
-    fn append(
+    pub(super) fn append(
         &self,
         change: &InstalledChange,
         action: &str,
@@ -342,7 +346,7 @@ impl Audited<'_> {
 
 impl Settings {
     /// What this command does, now, as its actor.
-    fn deed<'a>(&'a self, reason: &'a str) -> Deed<'a> {
+    pub(super) fn deed<'a>(&'a self, reason: &'a str) -> Deed<'a> {
         Deed { actor: &self.actor, at: jiff::Timestamp::now().into(), reason }
     }
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod change;
 mod change_check;
+mod change_cover;
 mod cohort;
 pub mod demo;
 mod flag;

@@ -16,6 +16,8 @@ pub mod pending;
 pub mod postgres;
 mod postgres_block;
 mod postgres_locks;
+mod postgres_triggers;
+mod postgres_truncate;
 pub mod rewrite;
 pub mod scan;
 pub mod sqlite;

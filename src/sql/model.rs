@@ -1,6 +1,6 @@
 //! What the SQL generators need to know of a change: its blocks, with every name resolved against the live catalogue.
 
-use crate::change::{BlockId, Direction, OnError, Stage};
+use crate::change::{BlockId, Direction, OnError, Stage, Truncate};
 use crate::primitives::{ChangeName, Dialect};
 
 use super::keys::{KeyColumn, columns, equal};
@@ -74,6 +74,8 @@ pub struct BlockModel {
     pub frozen: Option<FrozenModel>,
     /// False: rows of the target are only updated.
     pub insert: bool,
+    /// What TRUNCATE of a table that the block reads does.
+    pub truncate: Truncate,
     /// What becomes of a write that the block cannot translate, if the change file says; see [`BlockModel::on_error`].
     pub on_error: Option<OnError>,
 }
@@ -153,6 +155,15 @@ impl ChangeModel {
     #[must_use]
     pub fn goes_out(&self, table: &TableModel, direction: Direction) -> bool {
         self.is_new(table) == (direction == Direction::Backward)
+    }
+
+    /// True if TRUNCATE of `table` is translated in this direction: every block that is driven by it or follows it says so.
+    #[must_use]
+    pub fn translates_truncate(&self, direction: Direction, table: &TableModel) -> bool {
+        let reads = |block: &&BlockModel| {
+            block.driving.table == *table || block.follows.iter().any(|follow| follow.table == *table)
+        };
+        self.blocks_of(direction).filter(reads).all(|block| block.truncate == Truncate::Propagate)
     }
 
     /// The stem of the change's object names: `billing_allocation`.

@@ -8,41 +8,12 @@ use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
 use super::names::quoted;
 use super::postgres_block::{apply_function, assign, batch_function, declarations, refresh_function};
 use super::postgres_locks::{exclusive_locks, key_locks, shared_lock};
+use super::postgres_triggers::{TransitionTables as _, trigger_name};
+pub use super::postgres_triggers::{Trigger, triggers};
+use super::postgres_truncate::truncate_body;
 use super::statements::{delete_unexpected, upsert_expected, upsert_from};
 
 const DIALECT: Dialect = Dialect::Postgres;
-
-/// What a statement's rows are called, by event.
-trait TransitionTables {
-    fn transition_tables(self) -> &'static str;
-    fn with_changed(self) -> &'static str;
-    fn nothing_changed(self) -> &'static str;
-}
-
-impl TransitionTables for Event {
-    fn transition_tables(self) -> &'static str {
-        match self {
-            Self::Insert => "NEW TABLE AS changed",
-            Self::Update => "OLD TABLE AS changed_old NEW TABLE AS changed_new",
-            Self::Delete => "OLD TABLE AS changed",
-        }
-    }
-
-    /// A `WITH` that makes `changed` mean the old and the new rows where the event has both.
-    fn with_changed(self) -> &'static str {
-        match self {
-            Self::Insert | Self::Delete => "",
-            Self::Update => "WITH changed AS (SELECT * FROM changed_old UNION ALL SELECT * FROM changed_new) ",
-        }
-    }
-
-    fn nothing_changed(self) -> &'static str {
-        match self {
-            Self::Insert | Self::Delete => "NOT EXISTS (SELECT 1 FROM changed)",
-            Self::Update => "NOT EXISTS (SELECT 1 FROM changed_new)",
-        }
-    }
-}
 
 /// The setting that says which way a transaction is being translated: `forward`, `backward`, `backfill`, or unset.
 #[must_use]
@@ -90,58 +61,11 @@ pub fn trigger_functions(change: &ChangeModel, direction: Direction, active: boo
                 &body,
             ));
         }
-        let refusal = format!(
-            "  RAISE EXCEPTION 'changeover: TRUNCATE of {} is refused while change {} translates it: use DELETE'\n    USING ERRCODE = 'feature_not_supported';\n",
-            table.name.replace('\'', "''"),
-            change.name
-        );
-        let body = if active { refusal } else { String::from("  RETURN NULL;\n") };
-        functions.push(trigger_function(
-            change,
-            direction,
-            &trigger_name(change, direction, &table, "truncate"),
-            &body,
-        ));
+        let body = if active { truncate_body(change, direction, &table) } else { String::from("  RETURN NULL;\n") };
+        let name = trigger_name(change, direction, &table, "truncate");
+        functions.push(trigger_function(change, direction, &name, &body));
     }
     functions
-}
-
-/// The triggers of a direction. Installed once; they take a lock that waits for open writers of the table.
-#[must_use]
-pub fn triggers(change: &ChangeModel, direction: Direction) -> Vec<(TableModel, String)> {
-    let setting = direction_setting(change);
-    let mut statements = Vec::new();
-    for table in change.sources_of(direction) {
-        let quiet_in = match direction.other() {
-            other if !change.is_written_by(other, &table) => "'backfill'",
-            Direction::Forward => "'forward', 'backfill'",
-            Direction::Backward => "'backward', 'backfill'",
-        };
-        for event in Event::ALL {
-            let name = trigger_name(change, direction, &table, event.word());
-            statements.push((
-                table.clone(),
-                format!(
-                    "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition} FOR EACH STATEMENT\n\
-                     WHEN (coalesce(current_setting('{setting}', true), '') NOT IN ({quiet_in}))\n\
-                     EXECUTE FUNCTION changeover.{name}()",
-                    name = quoted(&name),
-                    event = event.word().to_uppercase(),
-                    table = table.sql,
-                    transition = event.transition_tables(),
-                ),
-            ));
-        }
-        let name = quoted(&trigger_name(change, direction, &table, "truncate"));
-        statements.push((
-            table.clone(),
-            format!(
-                "CREATE TRIGGER {name} BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION changeover.{name}()",
-                table.sql
-            ),
-        ));
-    }
-    statements
 }
 
 /// Waits until every transaction that has written a source table has ended, and keeps new ones waiting until this one has.
@@ -161,8 +85,10 @@ pub fn drop_all(change: &ChangeModel) -> Vec<String> {
         for table in change.sources_of(direction) {
             for word in ["insert", "update", "delete", "truncate"] {
                 let name = quoted(&trigger_name(change, direction, &table, word));
-                statements.push(format!("DROP TRIGGER IF EXISTS {name} ON {}", table.sql));
-                functions.push(format!("DROP FUNCTION IF EXISTS changeover.{name}()"));
+                let tables = std::iter::once(&table.sql).chain(&table.partitions);
+                statements.extend(tables.map(|table| format!("DROP TRIGGER IF EXISTS {name} ON {table}")));
+                // A partition that has been detached keeps its triggers: they go with the function.
+                functions.push(format!("DROP FUNCTION IF EXISTS changeover.{name}() CASCADE"));
             }
         }
     }
@@ -182,18 +108,6 @@ pub fn drop_all(change: &ChangeModel) -> Vec<String> {
 #[must_use]
 pub fn block_function(change: &ChangeModel, block: &BlockModel, verb: &str) -> String {
     format!("changeover.{}", quoted(&format!("{}_{}_{verb}", change.stem(), block.id)))
-}
-
-/// Triggers of one table fire in the order of their names. A write goes out to the other model first (`1`), then re-derives
-/// within its own (`2`).
-fn trigger_name(change: &ChangeModel, direction: Direction, table: &TableModel, word: &str) -> String {
-    let turn = if change.goes_out(table, direction) { 1 } else { 2 };
-    let (letter, sources) = match direction {
-        Direction::Forward => ('f', change.sources_of(Direction::Forward)),
-        Direction::Backward => ('b', change.sources_of(Direction::Backward)),
-    };
-    let number = sources.iter().position(|source| source == table).map_or(0, |position| position + 1);
-    format!("changeover_{}_{turn}_{letter}t{number}_{word}", change.stem())
 }
 
 /// A function's settings: restored when it returns and when it fails. Forced generic plans because planning, not work, is what a

@@ -104,6 +104,7 @@ fn image(block: &BlockModel, dialect: Dialect, relation: &str) -> String {
             Dialect::Sqlite => format!("CASE typeof({value}) WHEN 'blob' THEN '\\x' || hex({value}) ELSE {value} END"),
         }
     };
-    let pairs: Vec<String> = block.mapped.iter().map(|column| format!("{}, {}", literal(column), value(column))).collect();
+    let pairs: Vec<String> =
+        block.mapped.iter().map(|column| format!("{}, {}", literal(column), value(column))).collect();
     format!("CASE WHEN {relation}.co_there = 1 THEN CAST({function}({}) AS text) END", pairs.join(", "))
 }

@@ -56,7 +56,7 @@ pub fn plan(
             }
             for direction in [Direction::Forward, Direction::Backward] {
                 let triggers = postgres::triggers(model, direction);
-                add("triggers", triggers.into_iter().map(|(_, sql)| sql).collect());
+                add("triggers", triggers.into_iter().map(|trigger| trigger.create).collect());
             }
         }
         Dialect::Sqlite => add("views that refresh the rows of a block", sqlite::block_objects(model)),

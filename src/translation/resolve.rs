@@ -79,6 +79,7 @@ fn resolve_block(
         follows: place.follows()?,
         frozen,
         insert: block.backward.insert,
+        truncate: block.truncate.or(file.truncate).unwrap_or_default(),
         on_error: block.on_error.or(file.on_error),
         target: table_model(target),
         driving,

@@ -302,7 +302,8 @@ fn check_columns(checker: &mut Checker<'_>, subject: &Subject<'_>, described: &D
             }
             Some(found) if found.is_minted && !is_fixed(block, target, &found.name) => {
                 let what = format!("the result column {} is GENERATED ALWAYS AS IDENTITY", shown(&column.name));
-                let remedy = "leave it out, so that the table mints it, or make it part of `identity`: it can never be changed";
+                let remedy =
+                    "leave it out, so that the table mints it, or make it part of `identity`: it can never be changed";
                 checker.mistake(label, line, &what, remedy);
             }
             Some(found) if found.generated => {

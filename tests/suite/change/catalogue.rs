@@ -89,12 +89,12 @@ fn postgres_knows_domains_identities_and_partitions() {
     assert_eq!(t.shown(), "billing.t");
     assert_eq!(t.find_column("id").unwrap().kind, KeyKind::Uuid);
     assert!(t.find_column("s").unwrap().has_default);
-    assert!(t.find_column("i").unwrap().generated);
+    assert!(t.find_column("i").unwrap().is_minted);
     assert_eq!(t.find_column("fee").unwrap().kind, KeyKind::Integer);
     assert!(t.find_column("c").unwrap().not_null && t.find_column("c").unwrap().has_default);
     assert_eq!(t.unique_indexes, [vec!["id".to_owned()]], "a deferred constraint cannot arbitrate ON CONFLICT");
     let p = table(&database, "p");
-    assert!(p.is_partitioned && p.columns.len() == 2);
+    assert!(p.obstacle.is_none() && p.columns.len() == 2);
 }
 
 #[test]

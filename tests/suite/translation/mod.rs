@@ -7,6 +7,7 @@ mod faults;
 pub mod fixture;
 mod histories;
 mod lifecycle;
+mod schemas;
 mod skew;
 mod split;
 mod ways;

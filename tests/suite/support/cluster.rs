@@ -67,19 +67,8 @@ impl Cluster {
 
     fn start() -> Result<Self, String> {
         let programs = find_programs()?;
-        let home = tempfile::Builder::new()
-            .prefix("changeover-test-postgres-")
-            .tempdir()
-            .map_err(|error| format!("no temporary directory: {error}"))?;
-        let identity = Identity::for_server(home.path())?;
-        let watchdog = identity.watchdog(&programs, home)?;
-        let home = watchdog.home;
-        identity.run(
-            Command::new(programs.join("initdb"))
-                .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
-                .arg(home.join("data")),
-        )?;
-        let port = identity.start_server(&programs, &home)?;
+        let (identity, watchdog) = initialized(&programs)?;
+        let port = identity.start_server(&programs, &watchdog.home)?;
         Ok(Self {
             before_name: format!("postgres://postgres@127.0.0.1:{port}/"),
             after_name: String::new(),
@@ -87,6 +76,60 @@ impl Cluster {
             _watchdog: Some(watchdog.process),
         })
     }
+}
+
+/// A cluster of a test's own, to be crashed and recovered. Commits are durable on it: what was acknowledged is there after a crash.
+pub struct CrashingCluster {
+    programs: PathBuf,
+    identity: Identity,
+    watchdog: Watchdog,
+    port: u16,
+}
+
+const DURABLE: &str = "-c synchronous_commit=on -c restart_after_crash=on";
+
+impl CrashingCluster {
+    pub fn start() -> Self {
+        let programs = find_programs().expect("PostgreSQL's server programs");
+        let (identity, watchdog) = initialized(&programs).expect("a cluster");
+        let port = identity.start_on_free_port(&programs, &watchdog.home, DURABLE).expect("the cluster starts");
+        Self { programs, identity, watchdog, port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Ends every process of the server at once, as a crash does, and starts it again: it recovers from its log.
+    pub fn crash_and_recover(&self) {
+        let mut stop = Command::new(self.programs.join("pg_ctl"));
+        stop.args(["stop", "-s", "-m", "immediate", "-D"]).arg(self.watchdog.home.join("data"));
+        self.identity.run(&mut stop).expect("an immediate shutdown");
+        self.identity.start_on(&self.programs, &self.watchdog.home, self.port, DURABLE).expect("the cluster recovers");
+    }
+}
+
+impl Drop for CrashingCluster {
+    fn drop(&mut self) {
+        drop(self.watchdog.process.stdin.take());
+        drop(self.watchdog.process.wait());
+    }
+}
+
+/// An empty cluster, and who stops its server and removes it.
+fn initialized(programs: &Path) -> Result<(Identity, Watchdog), String> {
+    let home = tempfile::Builder::new()
+        .prefix("changeover-test-postgres-")
+        .tempdir()
+        .map_err(|error| format!("no temporary directory: {error}"))?;
+    let identity = Identity::for_server(home.path())?;
+    let watchdog = identity.watchdog(programs, home)?;
+    identity.run(
+        Command::new(programs.join("initdb"))
+            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(watchdog.home.join("data")),
+    )?;
+    Ok((identity, watchdog))
 }
 
 /// The newest PostgreSQL below Debian's place for them, or the one on PATH.
@@ -162,20 +205,15 @@ impl Identity {
 
     /// Starts the server on a free port of 127.0.0.1; another process may take the port first, so it is tried again.
     fn start_server(&self, programs: &Path, home: &Path) -> Result<u16, String> {
+        self.start_on_free_port(programs, home, "-c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0")
+    }
+
+    fn start_on_free_port(&self, programs: &Path, home: &Path, settings: &str) -> Result<u16, String> {
         let mut reason = String::new();
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
             let port = port.map_err(|error| format!("no free port: {error}"))?.port();
-            let settings = format!(
-                "-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories='{}' -c max_connections=300 \
-                 -c max_locks_per_transaction=256 -c shared_buffers=128MB -c fsync=off -c synchronous_commit=off \
-                 -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 -c deadlock_timeout=100ms",
-                home.display()
-            );
-            let mut command = Command::new(programs.join("pg_ctl"));
-            command.args(["start", "-w", "-s", "-t", "60", "-D"]).arg(home.join("data"));
-            command.arg("-l").arg(home.join("log")).arg("-o").arg(settings);
-            match self.run(&mut command) {
+            match self.start_on(programs, home, port, settings) {
                 Ok(()) => return Ok(port),
                 Err(error) => {
                     let log = fs::read_to_string(home.join("log")).unwrap_or_default();
@@ -184,6 +222,20 @@ impl Identity {
             }
         }
         Err(reason)
+    }
+
+    /// Without fsync: what a process has written survives its death, if not the machine's.
+    fn start_on(&self, programs: &Path, home: &Path, port: u16, settings: &str) -> Result<(), String> {
+        let settings = format!(
+            "-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories='{}' -c max_connections=300 \
+             -c max_locks_per_transaction=256 -c shared_buffers=128MB -c fsync=off -c full_page_writes=off \
+             -c deadlock_timeout=100ms {settings}",
+            home.display()
+        );
+        let mut command = Command::new(programs.join("pg_ctl"));
+        command.args(["start", "-w", "-s", "-t", "60", "-D"]).arg(home.join("data"));
+        command.arg("-l").arg(home.join("log")).arg("-o").arg(settings);
+        self.run(&mut command)
     }
 
     fn run(&self, command: &mut Command) -> Result<(), String> {

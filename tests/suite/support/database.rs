@@ -8,7 +8,7 @@ use changeover::database::{Database, DatabaseConnection, DatabaseUrl};
 use changeover::primitives::Dialect;
 use tempfile::TempDir;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, CrashingCluster};
 
 /// Runs `test` on an empty database of each dialect: SQLite first, then PostgreSQL even if SQLite's run failed.
 pub fn each_database(test: impl Fn(TestDatabase)) {
@@ -32,8 +32,14 @@ pub struct TestDatabase {
 }
 
 enum Place {
-    File { _directory: TempDir },
-    Cluster { name: String },
+    File {
+        _directory: TempDir,
+    },
+    Cluster {
+        name: String,
+    },
+    /// On a cluster that goes as a whole.
+    Elsewhere,
 }
 
 impl TestDatabase {
@@ -60,6 +66,11 @@ impl TestDatabase {
         let mut maintenance = open(&cluster.maintenance_url());
         maintenance.batch(&format!("CREATE DATABASE {name} TEMPLATE template0")).expect("CREATE DATABASE");
         Self { url: cluster.url(&name), dialect: Dialect::Postgres, place: Place::Cluster { name } }
+    }
+
+    /// The one database of a cluster that a test has for itself.
+    pub fn on(cluster: &CrashingCluster) -> Self {
+        Self { url: cluster.url(), dialect: Dialect::Postgres, place: Place::Elsewhere }
     }
 
     /// What `--database-url` and `--app-database-url` take.

@@ -22,7 +22,7 @@ mod random;
 pub mod redactions;
 mod server;
 
-pub use cluster::program;
+pub use cluster::{CrashingCluster, program};
 pub use command::{Changeover, Finished, changeover};
 pub use database::{TestDatabase, each_database};
 pub use generated::assert_generated;

@@ -11,7 +11,7 @@ use super::fixture::{deed, file, install_file, installed, loaded, step};
 use crate::support::{TestDatabase, each_database};
 
 /// Everything that the database knows of objects: kinds, names, texts.
-fn objects(connection: &mut DatabaseConnection) -> Vec<String> {
+pub(super) fn objects(connection: &mut DatabaseConnection) -> Vec<String> {
     let sql = match connection.dialect() {
         Dialect::Sqlite => "SELECT type || ' ' || name || ' ' || coalesce(sql, '') AS object FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1",
         Dialect::Postgres => {

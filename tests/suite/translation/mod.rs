@@ -3,6 +3,8 @@
 
 mod concurrency;
 mod crash;
+mod crashes;
+mod crashes_of_install;
 mod faults;
 pub mod fixture;
 mod histories;

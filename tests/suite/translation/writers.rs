@@ -18,7 +18,7 @@ use std::time::Duration;
 use changeover::database::{DatabaseConnection, DatabaseError, Dialect};
 use serde_json::{Value as Json, json};
 
-pub use book::{Books, Numbers};
+pub use book::Books;
 use deeds::{Deed, Deeds};
 
 use crate::support::{Random, TestDatabase};

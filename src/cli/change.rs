@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Output, Settings, change_check, change_cover, installed, table};
+use super::{Output, Settings, change_check, change_cover, change_pause, installed, table};
 use crate::change::{ChangeFile, Stage};
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::{ChangeName, Period};
@@ -15,8 +15,8 @@ use crate::store::Store;
 use crate::store::audit::AuditEntry;
 use crate::translation::own::{close_before, history, list_changes};
 use crate::translation::{
-    Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications, plan, resolve,
-    uninstall, uninstall_plan,
+    Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications, pause,
+    pending, plan, resolve, uninstall, uninstall_plan,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -33,6 +33,12 @@ pub enum Command {
     Status(NameArguments),
     /// List the installed changes
     List,
+    /// Stop translating at once, and note what is written meanwhile
+    Pause(change_pause::PauseArguments),
+    /// Translate again, and refresh what was written during the pause
+    Resume(change_pause::ResumeArguments),
+    /// Show the keys whose translation failed, or try them again
+    Pending(change_pause::PendingArguments),
     /// Close every billing period before the given one: their allocations are left alone
     Close(CloseArguments),
     /// Remove a change that is at stage `off`, without a trace
@@ -51,7 +57,7 @@ pub struct InstallArguments {
 #[derive(Debug, clap::Args)]
 pub struct NameArguments {
     /// The change; may be left out if only one is installed
-    name: Option<ChangeName>,
+    pub name: Option<ChangeName>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,6 +107,9 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
         Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),
         Command::Status(arguments) => run_status(settings, output, &mut connection, arguments.name.as_ref()),
         Command::List => run_list(output, &mut connection),
+        Command::Pause(arguments) => change_pause::run_pause(settings, output, &mut connection, &arguments),
+        Command::Resume(arguments) => change_pause::run_resume(settings, output, &mut connection, &arguments),
+        Command::Pending(arguments) => change_pause::run_pending(settings, output, &mut connection, &arguments),
         Command::Close(arguments) => run_close(settings, output, &mut connection, &arguments),
         Command::Uninstall(arguments) => run_uninstall(settings, output, &mut connection, &arguments),
     }
@@ -190,6 +199,9 @@ fn run_status(
     let verification = last_verifications(connection, &change.name)?;
     let past = history(connection, &change.name)?;
     let sides = count_sides(connection, &change.name)?;
+    let waiting = pending::list(connection, &change.name, 5)?;
+    let count = pending::count(connection, &change.name)?;
+    let gap = pause::open_gap(connection, &change.name)?;
     let next = change.stage.next();
     let gates = match next {
         Some(next) => {
@@ -198,6 +210,14 @@ fn run_status(
         None => Vec::new(),
     };
     let mut text = format!("{}: {}\nstage {} since {}\n", change.name, change.title, change.stage, change.stage_at);
+    if let Some(gap) = &gap {
+        let state =
+            if gap.resumed_at.is_some() { "a resume was begun and not finished" } else { "nothing is translated" };
+        let _ = writeln!(text, "PAUSED since {} by {} ({}): {state}", gap.paused_at, gap.paused_by, gap.reason);
+    }
+    if count > 0 {
+        let _ = writeln!(text, "\n{}", change_pause::pending_text(&waiting, count));
+    }
     if let (Some(next), false) = (next, gates.is_empty()) {
         let _ = write!(text, "\nGates of {next}:\n{}", gates_text(&gates));
     }
@@ -235,6 +255,7 @@ fn run_status(
     let document = json!({
         "change": document(&change), "next_stage": next, "gates": gates, "backfill": backfill,
         "verification": verification, "assignments": sides, "history": past,
+        "pending": { "count": count, "oldest": waiting.first().map(|key| key.first_at), "keys": waiting }, "gap": gap,
     });
     output.result(&document, &text);
     Ok(0)

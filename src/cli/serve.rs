@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::Settings;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
-use crate::jobs::{Leases, Refresher, Runner, Surroundings, Watcher, kinds};
+use crate::jobs::{Leases, PendingWorker, Refresher, Runner, Surroundings, Watcher, kinds};
 use crate::store::{Memory, Store, tokens};
 
 /// Connections to each database, and how long a request waits for one.
@@ -63,6 +63,8 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let leases = Leases::start(memory.store().clone(), Duration::from_secs(arguments.lease_seconds))
         .context("no thread could be started")?;
     let surroundings = Surroundings { store: memory.store().clone(), app: jobs_database(&app)? };
+    let pending =
+        PendingWorker::start(leases.clone(), surroundings.app.clone()).context("no thread could be started")?;
     let runner = Runner::start(leases, surroundings, kinds()).context("no thread could be started")?;
     let overview = Arc::default();
     let watcher = Watcher::start(memory.store().clone(), app.clone(), Arc::clone(&overview))
@@ -75,6 +77,7 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     crate::http::serve(listener, state).context("the server ended")?;
     drop(runner);
     drop(watcher);
+    drop(pending);
     drop(refresher);
     tracing::info!("stopped");
     Ok(0)

@@ -4,7 +4,7 @@ use actix_web::web::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::api::{audit, changes, cohorts, flags, installs, jobs, reports, tokens};
+use super::api::{audit, changes, cohorts, flags, installs, jobs, pauses, reports, tokens};
 use super::{docs, health, metrics};
 
 #[derive(OpenApi)]
@@ -20,6 +20,7 @@ use super::{docs, health, metrics};
         cohorts::ids, cohorts::replace_ids, cohorts::add_ids, cohorts::remove_ids, cohorts::has_id,
         installs::create, installs::delete, installs::start_backfill, installs::run_repair,
         changes::list, changes::get, changes::set_stage, changes::run_verify, changes::assignments, changes::open_period, changes::set_side,
+        pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
         reports::list, reports::run, reports::get, reports::sign,
         jobs::list, jobs::get, jobs::cancel,
         tokens::list, tokens::create, tokens::get, tokens::revoke,

@@ -19,6 +19,9 @@ impl From<TranslationError> for Problem {
             | E::PeriodsStayClosed { .. }
             | E::AssignmentsRecorded { .. }
             | E::Locked { .. }
+            | E::Paused { .. }
+            | E::NotPaused(_)
+            | E::WritersOpen { .. }
             | E::Unsupported(_) => Code::Refused,
             E::Mistakes(_) | E::StoredFile { .. } | E::StoredStage { .. } | E::Rewrite(_) | E::Beside(_) => {
                 Code::Internal

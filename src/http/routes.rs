@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use super::api::{audit, changes, cohorts, flags, installs, jobs, reports, tokens};
+use super::api::{audit, changes, cohorts, flags, installs, jobs, pauses, reports, tokens};
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
 use super::state::AppState;
@@ -34,6 +34,10 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}/backfill").post(installs::start_backfill).service())
         .service(path("/api/v1/changes/{name}/repair").post(installs::run_repair).service())
         .service(path("/api/v1/changes/{name}/verify").post(changes::run_verify).service())
+        .service(path("/api/v1/changes/{name}/pause").post(pauses::start_pause).service())
+        .service(path("/api/v1/changes/{name}/resume").post(pauses::end_pause).service())
+        .service(path("/api/v1/changes/{name}/pending").get(pauses::pending_keys).service())
+        .service(path("/api/v1/changes/{name}/pending/retry").post(pauses::retry).service())
         .service(path("/api/v1/changes/{name}/assignments").get(changes::assignments).post(changes::open_period).service())
         .service(path("/api/v1/changes/{name}/assignments/{period}/{group}").put(changes::set_side).service())
         .service(path("/api/v1/changes/{name}/reports").get(reports::list).post(reports::run).service())

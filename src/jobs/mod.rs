@@ -2,6 +2,7 @@
 
 mod backfill;
 mod lease;
+mod pending;
 mod refresh;
 mod runner;
 mod watch;
@@ -9,6 +10,7 @@ mod watch;
 use crate::store::jobs::JobKind;
 
 pub use lease::{Held, LeasedLoop, Leases, Turn};
+pub use pending::PendingWorker;
 pub use refresh::Refresher;
 pub use runner::{Outcome, Run, Runner, Surroundings, Work, WorkError};
 pub use watch::Watcher;

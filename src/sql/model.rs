@@ -78,6 +78,32 @@ pub struct BlockModel {
     pub truncate: Truncate,
     /// What becomes of a write that the block cannot translate, if the change file says; see [`BlockModel::on_error`].
     pub on_error: Option<OnError>,
+    /// What the target refuses.
+    pub refusals: RefusalModel,
+}
+
+/// What a target refuses, as far as the catalogue tells: a refresh that must not fail looks out for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefusalModel {
+    /// Mapped columns that cannot be NULL, unquoted.
+    pub not_null: Vec<String>,
+    /// Unique keys besides the identity, all of their columns mapped, unquoted.
+    pub unique: Vec<Vec<String>>,
+    /// SQLite: foreign keys of mapped columns to other tables.
+    pub parents: Vec<ParentModel>,
+    /// SQLite: the target has CHECK constraints.
+    pub checks: bool,
+    /// PostgreSQL: constraints that are checked when the transaction commits, qualified and quoted.
+    pub deferred: Vec<String>,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParentModel {
+    /// The table that is referred to, quoted.
+    pub table: String,
+    /// (column here, column there), unquoted
+    pub columns: Vec<(String, String)>,
 }
 
 /// Where a block's rows come from.

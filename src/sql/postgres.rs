@@ -1,11 +1,13 @@
 //! A change on PostgreSQL: a function for each block's refresh, a trigger function for each source table and event.
 
-use crate::change::Direction;
+use crate::change::{Direction, OnError, Stage};
 use crate::primitives::Dialect;
 
-use super::keys::{Keys, is_there, parts_of, variables};
+use super::gap;
+use super::keys::{Keys, is_there, parts_of, text_sql, variables};
 use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
 use super::names::quoted;
+use super::pending::{Guarded, PROTECTED_VARIABLES, Work, protected, record_keys, record_whole};
 use super::postgres_block::{apply_function, assign, batch_function, declarations, refresh_function};
 use super::postgres_locks::{exclusive_locks, key_locks, shared_lock};
 use super::postgres_triggers::{TransitionTables as _, trigger_name};
@@ -45,15 +47,19 @@ pub fn block_functions(change: &ChangeModel) -> Vec<String> {
         .collect()
 }
 
-/// The trigger functions of a direction: with their work if `active`, doing nothing otherwise. Replacing a function takes no lock
-/// on the table, so this is what a stage move runs.
+/// The trigger functions of a direction, doing `work`. Replacing a function takes no lock on the table, so this is what a stage move
+/// runs, and a pause.
 #[must_use]
-pub fn trigger_functions(change: &ChangeModel, direction: Direction, active: bool) -> Vec<String> {
+pub fn trigger_functions(change: &ChangeModel, direction: Direction, work: Work) -> Vec<String> {
     let mut functions = Vec::new();
     for table in change.sources_of(direction) {
         for event in Event::ALL {
-            let body =
-                if active { trigger_body(change, direction, &table, event) } else { String::from("  RETURN NULL;\n") };
+            let body = match work {
+                Work::Nothing => String::from("  RETURN NULL;\n"),
+                Work::Translate(stage) => trigger_body(change, (direction, stage), &table, event),
+                Work::Paused { records_keys: false } => gap::touch_postgres(&gap::mark(change, direction, &table)),
+                Work::Paused { records_keys: true } => recording_body(change, direction, &table, event),
+            };
             functions.push(trigger_function(
                 change,
                 direction,
@@ -61,7 +67,16 @@ pub fn trigger_functions(change: &ChangeModel, direction: Direction, active: boo
                 &body,
             ));
         }
-        let body = if active { truncate_body(change, direction, &table) } else { String::from("  RETURN NULL;\n") };
+        let body = match work {
+            Work::Nothing => String::from("  RETURN NULL;\n"),
+            Work::Translate(_) => truncate_body(change, direction, &table),
+            Work::Paused { records_keys } => {
+                let queued: Vec<&BlockModel> =
+                    if records_keys { concerned(change, direction, &table) } else { Vec::new() };
+                let whole = queued.into_iter().map(|block| record_whole(change, block.id)).collect::<String>();
+                format!("{whole}{}", gap::touch_postgres(&gap::mark(change, direction, &table)))
+            }
+        };
         let name = trigger_name(change, direction, &table, "truncate");
         functions.push(trigger_function(change, direction, &name, &body));
     }
@@ -126,7 +141,7 @@ fn trigger_function(change: &ChangeModel, direction: Direction, name: &str, body
     };
     format!(
         "CREATE OR REPLACE FUNCTION changeover.{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER\n{} SET {} = '{word}'\nAS $co$\n\
-         #variable_conflict use_column\nDECLARE\n{}BEGIN\n{body}END $co$",
+         #variable_conflict use_column\nDECLARE\n{PROTECTED_VARIABLES}{}BEGIN\n{body}END $co$",
         quoted(name),
         settings(change),
         direction_setting(change),
@@ -134,30 +149,75 @@ fn trigger_function(change: &ChangeModel, direction: Direction, name: &str, body
     )
 }
 
-/// What one event on one table causes: locks of what others look up here, locks of what these rows look up, then the blocks.
-fn trigger_body(change: &ChangeModel, direction: Direction, table: &TableModel, event: Event) -> String {
-    let mut body = format!("  IF {} THEN RETURN NULL; END IF;\n", event.nothing_changed());
-    body.push_str(&exclusive_locks(change, direction, table, event.with_changed()));
-    let concerned: Vec<&BlockModel> = change
-        .blocks_of(direction)
-        .filter(|block| block.driving.table == *table || block.follows.iter().any(|follow| follow.table == *table))
-        .collect();
+/// What one event on one table causes: locks of what others look up here, locks of what these rows look up, then the blocks. What is
+/// done for blocks whose errors are queued is protected; neighbours together, since a subtransaction costs what a small write costs.
+fn trigger_body(
+    change: &ChangeModel,
+    (direction, stage): (Direction, Stage),
+    table: &TableModel,
+    event: Event,
+) -> String {
+    let concerned = concerned(change, direction, table);
+    let mut pieces: Vec<(&BlockModel, String)> = Vec::new();
     if event == Event::Delete {
         // All keys first: what the deletes below remove could not be found any more.
-        for block in &concerned {
-            body.push_str(&collect_keys(block, table, event));
-        }
+        pieces.extend(concerned.iter().map(|block| (*block, collect_keys(block, table, event))));
         for block in concerned.iter().rev() {
             if let Some(delete) = delete_unexpected(block, Keys::Arrays(&stem(block))) {
-                body.push_str(&format!("  IF cardinality({}) > 0 THEN\n{delete};\n  END IF;\n", first(block)));
+                let text = format!("  IF cardinality({}) > 0 THEN\n{delete};\n  END IF;\n", first(block));
+                pieces.push((block, text));
             }
         }
     }
-    for block in concerned {
-        body.push_str(&run_block(change, block, table, event));
+    pieces.extend(concerned.iter().map(|block| (*block, run_block(change, block, table, event))));
+    let locks = exclusive_locks(change, direction, table, event.with_changed());
+    let all_queued = concerned.iter().all(|block| block.on_error(stage) == OnError::Queue);
+    let mut body = format!("  IF {} THEN RETURN NULL; END IF;\n", event.nothing_changed());
+    let mut inner = if all_queued { locks.clone() } else { String::new() };
+    if !all_queued {
+        body.push_str(&locks);
+    }
+    for group in pieces.chunk_by(|(left, _), (right, _)| left.on_error(stage) == right.on_error(stage)) {
+        inner.extend(group.iter().map(|(_, text)| text.as_str()));
+        let is_queued = group.first().is_some_and(|(block, _)| block.on_error(stage) == OnError::Queue);
+        if is_queued {
+            let mut blocks: Vec<&BlockModel> = group.iter().map(|(block, _)| *block).collect();
+            blocks.sort_by_key(|block| block.id);
+            blocks.dedup_by_key(|block| block.id);
+            let guarded: Vec<Guarded> = blocks.iter().map(|block| guarded(block, table, event)).collect();
+            body.push_str(&protected(change, &locks, &inner, &guarded));
+        } else {
+            body.push_str(&inner);
+        }
+        inner.clear();
     }
     body.push_str("  RETURN NULL;\n");
     body
+}
+
+/// What a paused function does that records keys.
+fn recording_body(change: &ChangeModel, direction: Direction, table: &TableModel, event: Event) -> String {
+    let blocks = concerned(change, direction, table);
+    let guarded: Vec<Guarded> = blocks.iter().map(|block| guarded(block, table, event)).collect();
+    let locks = exclusive_locks(change, direction, table, event.with_changed());
+    format!("  IF {} THEN RETURN NULL; END IF;\n{}", event.nothing_changed(), record_keys(change, &locks, &guarded))
+}
+
+/// The blocks that a table drives or feeds, in their order.
+fn concerned<'a>(change: &'a ChangeModel, direction: Direction, table: &TableModel) -> Vec<&'a BlockModel> {
+    let feeds = |block: &BlockModel| block.follows.iter().any(|follow| follow.table == *table);
+    change.blocks_of(direction).filter(|block| block.driving.table == *table || feeds(block)).collect()
+}
+
+fn guarded(block: &BlockModel, table: &TableModel, event: Event) -> Guarded {
+    Guarded {
+        id: block.id,
+        collect: collect_keys(block, table, event),
+        variables: variables(&stem(block), &block.driving.key),
+        text: text_sql(DIALECT, &parts_of("k", &block.driving.key)),
+        parts: variables("key", &block.driving.key),
+        feeds: block.follows.iter().any(|follow| follow.table == *table),
+    }
 }
 
 fn run_block(change: &ChangeModel, block: &BlockModel, table: &TableModel, event: Event) -> String {

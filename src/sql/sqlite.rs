@@ -4,13 +4,16 @@
 //! (a key of several columns has `key_1`, `key_2`, …), `removing` only deletes. One key at a time, because SQLite pushes `= NEW.key` into a query with window functions but not
 //! `IN (SELECT …)`.
 
-use crate::change::Direction;
+use crate::change::{Direction, OnError};
 use crate::primitives::Dialect;
 
 use super::expected::cannot_divide_sqlite;
-use super::keys::{Keys, columns, is_there, variables};
+use super::gap;
+use super::keys::{Keys, columns, is_there, text_sql, variables};
+use super::lenient::{Lenient, queue};
 use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
 use super::names::{literal, own, quoted};
+use super::pending::Work;
 use super::rewrite::{RewriteError, replace_table};
 use super::statements::{delete_unexpected, upsert_expected, upsert_from};
 
@@ -39,7 +42,7 @@ pub fn block_objects(change: &ChangeModel) -> Vec<String> {
         let names = variables("key", &block.driving.key);
         let nulls = ["NULL"].repeat(names.len()).join(", ");
         statements.push(format!("CREATE VIEW {view} ({}, removing) AS SELECT {nulls}, NULL WHERE 0", names.join(", ")));
-        statements.push(refresh_trigger(change, block));
+        statements.push(refresh_trigger(change, block, Work::Nothing));
     }
     statements
 }
@@ -50,24 +53,87 @@ pub fn refresh_view(change: &ChangeModel, block: &BlockModel) -> String {
     own(DIALECT, &format!("{}_{}", change.stem(), block.id))
 }
 
-fn refresh_trigger(change: &ChangeModel, block: &BlockModel) -> String {
+/// Names the trigger that does a view's work.
+fn refresh_name(change: &ChangeModel, block: &BlockModel) -> String {
+    own(DIALECT, &format!("{}_{}_refresh", change.stem(), block.id))
+}
+
+/// The trigger that does a view's work, as the direction's work wants it.
+fn refresh_trigger(change: &ChangeModel, block: &BlockModel, work: Work) -> String {
+    let body = match work {
+        Work::Paused { records_keys: true } => {
+            format!("{};\n", queue(change, block, &key_text(block), "written while paused", "NOT NEW.removing"))
+        }
+        Work::Translate(stage) if block.on_error(stage) == OnError::Queue => lenient_body(change, block),
+        Work::Nothing | Work::Translate(_) | Work::Paused { .. } => strict_body(block),
+    };
+    format!(
+        "CREATE TRIGGER {} INSTEAD OF INSERT ON {} BEGIN\n{body}END",
+        refresh_name(change, block),
+        refresh_view(change, block),
+    )
+}
+
+/// The refreshed key as text.
+fn key_text(block: &BlockModel) -> String {
+    text_sql(DIALECT, &variables("NEW.key", &block.driving.key))
+}
+
+fn cannot_divide(block: &BlockModel) -> Option<(String, String)> {
+    let cannot = cannot_divide_sqlite(block, Keys::Row("NEW"))?;
+    let message = format!(
+        "changeover: block {}: an amount cannot be divided exactly: a weight is negative, NULL or no integer, the total weight reaches 2^31, \
+         the amount reaches 2^62, is no integer or differs between the rows of one key, or an identity is there twice",
+        block.label()
+    );
+    Some((cannot, message))
+}
+
+/// Fails with the error of whatever fails.
+fn strict_body(block: &BlockModel) -> String {
     let key = Keys::Row("NEW");
-    let guard = cannot_divide_sqlite(block, key).map(|cannot| {
-        let message = format!(
-            "changeover: block {}: an amount cannot be divided exactly: a weight is negative, NULL or no integer, the total weight reaches 2^31, \
-             the amount reaches 2^62, is no integer or differs between the rows of one key, or an identity is there twice",
-            block.label()
-        );
+    let guard = cannot_divide(block).map(|(cannot, message)| {
         format!("SELECT RAISE(ABORT, {}) WHERE NOT NEW.removing AND {cannot};\n", literal(&message))
     });
     let delete = delete_unexpected(block, key).map(|delete| format!("{delete};\n")).unwrap_or_default();
     let upsert = upsert_expected(block, DIALECT, key, "NOT NEW.removing");
-    format!(
-        "CREATE TRIGGER {} INSTEAD OF INSERT ON {} BEGIN\n{}{delete}{upsert};\nEND",
-        own(DIALECT, &format!("{}_{}_refresh", change.stem(), block.id)),
-        refresh_view(change, block),
-        guard.unwrap_or_default(),
-    )
+    format!("{}{delete}{upsert};\n", guard.unwrap_or_default())
+}
+
+/// Queues the key where the strict body would fail, as far as that can be known beforehand.
+fn lenient_body(change: &ChangeModel, block: &BlockModel) -> String {
+    let key = Keys::Row("NEW");
+    let guard = cannot_divide(block).map(|(cannot, message)| {
+        let condition = format!("NOT NEW.removing AND {cannot}");
+        // `changes()` is that of the statement before; the rest of the body is left out for this key.
+        format!(
+            "{};\nSELECT RAISE(IGNORE) WHERE changes() > 0;\n",
+            queue(change, block, &key_text(block), &message, &condition)
+        )
+    });
+    let delete = delete_unexpected(block, key).map(|delete| format!("{delete};\n")).unwrap_or_default();
+    let lenient =
+        Lenient { change, block, query: &block.query(), keys: key, gate: "NOT NEW.removing", key: &key_text(block) };
+    format!("{}{delete}{};\n", guard.unwrap_or_default(), lenient.statements().join(";\n"))
+}
+
+/// Statements that make every trigger of the change do its direction's work.
+///
+/// # Errors
+/// If a `keys` query cannot be rewritten to read the changed row instead of `changed`.
+pub fn switch(change: &ChangeModel, forward: Work, backward: Work) -> Result<Vec<String>, RewriteError> {
+    let mut statements = drop_triggers(change, Direction::Forward);
+    statements.extend(drop_triggers(change, Direction::Backward));
+    for block in &change.blocks {
+        let work = match block.id.direction {
+            Direction::Forward => forward,
+            Direction::Backward => backward,
+        };
+        statements.push(format!("DROP TRIGGER IF EXISTS {}", refresh_name(change, block)));
+        statements.push(refresh_trigger(change, block, work));
+    }
+    statements.extend(triggers(change, forward, backward)?);
+    Ok(statements)
 }
 
 /// The row triggers of the active directions.
@@ -77,17 +143,22 @@ fn refresh_trigger(change: &ChangeModel, block: &BlockModel) -> String {
 ///
 /// # Errors
 /// If a `keys` query cannot be rewritten to read the changed row instead of `changed`.
-pub fn triggers(change: &ChangeModel, forward: bool, backward: bool) -> Result<Vec<String>, RewriteError> {
+pub fn triggers(change: &ChangeModel, forward: Work, backward: Work) -> Result<Vec<String>, RewriteError> {
     let mut inward = Vec::new();
     let mut outward = Vec::new();
-    for (direction, active) in [(Direction::Forward, forward), (Direction::Backward, backward)] {
-        for table in change.sources_of(direction).into_iter().filter(|_| active) {
+    let both =
+        forward != Work::Nothing && backward != Work::Nothing && change.blocks_of(Direction::Backward).next().is_some();
+    for (direction, work) in [(Direction::Forward, forward), (Direction::Backward, backward)] {
+        for table in change.sources_of(direction).into_iter().filter(|_| work != Work::Nothing) {
             for event in Event::ALL {
-                let body = trigger_body(change, direction, &table, event)?;
+                let body = match work {
+                    Work::Paused { records_keys: false } => gap::touch_sqlite(&gap::mark(change, direction, &table)),
+                    _ => trigger_body(change, (direction, work), &table, event)?,
+                };
                 if body.is_empty() {
                     continue;
                 }
-                let statement = trigger(change, direction, &table, event, &body, forward && backward);
+                let statement = trigger(change, direction, &table, event, &body, both);
                 if change.goes_out(&table, direction) { outward.push(statement) } else { inward.push(statement) }
             }
         }
@@ -193,7 +264,7 @@ impl Turn {
 
 fn trigger_body(
     change: &ChangeModel,
-    direction: Direction,
+    (direction, work): (Direction, Work),
     table: &TableModel,
     event: Event,
 ) -> Result<String, RewriteError> {
@@ -206,7 +277,7 @@ fn trigger_body(
     }
     for block in change.blocks_of(direction) {
         if block.driving.table == *table {
-            body.push_str(&refresh_own(change, block, table, event));
+            body.push_str(&refresh_own((change, work), block, table, event));
         }
         for follow in block.follows.iter().filter(|follow| follow.table == *table) {
             let keys = replace_table(trimmed(&follow.keys), "changed", &changed(table, event), DIALECT)?;
@@ -234,14 +305,22 @@ pub fn and_thawed(block: &BlockModel, key: &[String]) -> String {
 }
 
 /// Refreshes the target rows of the row that was written.
-fn refresh_own(change: &ChangeModel, block: &BlockModel, table: &TableModel, event: Event) -> String {
+fn refresh_own((change, work): (&ChangeModel, Work), block: &BlockModel, table: &TableModel, event: Event) -> String {
     let view = refresh_view(change, block);
     let (old, new) = (block.driving.key_of("OLD"), block.driving.key_of("NEW"));
     let refresh = |key: &[String]| format!("INSERT INTO {view} VALUES ({}, 0);\n", key.join(", "));
     match event {
-        Event::Insert => match block.short_form_over(&row_image(table, "NEW")) {
-            Some(query) if block.split.is_none() && block.driving.key_is_unique => {
-                format!("{};\n", upsert_from(block, DIALECT, &query, (Keys::All, "true")))
+        Event::Insert => match (block.short_form_over(&row_image(table, "NEW")), work) {
+            (Some(query), Work::Translate(stage)) if block.split.is_none() && block.driving.key_is_unique => {
+                match block.on_error(stage) {
+                    OnError::Fail => format!("{};\n", upsert_from(block, DIALECT, &query, (Keys::All, "true"))),
+                    OnError::Queue => {
+                        let key = text_sql(DIALECT, &new);
+                        let lenient =
+                            Lenient { change, block, query: &query, keys: Keys::All, gate: "true", key: &key };
+                        format!("{};\n", lenient.statements().join(";\n"))
+                    }
+                }
             }
             _ => refresh(&new),
         },

@@ -95,7 +95,7 @@ pub fn differs(block: &BlockModel, dialect: Dialect, left: &str, right: &str) ->
 
 /// ` AND …`: true if the existing target row is one that the block may change. The condition's unqualified columns must mean the
 /// existing row, not the one proposed for insertion, hence the derived table.
-fn owned_row(block: &BlockModel) -> String {
+pub(super) fn owned_row(block: &BlockModel) -> String {
     let Some(owns) = &block.owns else { return String::new() };
     format!("\n  AND {}", owned_condition(block, owns, &block.target.sql))
 }

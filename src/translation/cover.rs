@@ -9,6 +9,7 @@ use crate::sql::{postgres, sqlite};
 use super::error::TranslationError;
 use super::install::{Step, with_lock_timeout};
 use super::own::{Deed, InstalledChange, get_change, lock_change, record};
+use super::pause::{open_gap, work};
 
 /// What [`cover`] would run; nothing if every source table has its triggers. `model` is resolved now, so that it knows today's partitions.
 pub fn cover_plan(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Vec<Step>, TranslationError> {
@@ -73,9 +74,9 @@ fn missing_on_sqlite(
     model: &ChangeModel,
     change: &InstalledChange,
 ) -> Result<Vec<Step>, TranslationError> {
-    let (forward, backward) = (change.stage.translates_forward(), change.stage.translates_backward());
-    let backward = backward && model.blocks_of(Direction::Backward).next().is_some();
-    let wanted = sqlite::triggers(model, forward, backward)?;
+    let gap = open_gap(connection, &change.name)?;
+    let work = |direction| work(change.stage, direction, gap.as_ref());
+    let wanted = sqlite::triggers(model, work(Direction::Forward), work(Direction::Backward))?;
     let rows = connection.query("SELECT sql FROM sqlite_master WHERE type = 'trigger'", &[])?;
     let there = rows.iter().map(|row| row.text("sql")).collect::<Result<Vec<_>, _>>()?;
     if wanted.iter().all(|trigger| there.contains(trigger)) {

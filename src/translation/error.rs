@@ -2,7 +2,7 @@
 
 use crate::change::{Mistake, Stage, UnknownStage};
 use crate::database::DatabaseError;
-use crate::primitives::ChangeName;
+use crate::primitives::{ChangeName, Instant};
 use crate::sql::rewrite::RewriteError;
 
 /// An error of translation. Messages say what, where and what next.
@@ -34,6 +34,16 @@ pub enum TranslationError {
     NoStep { from: Stage, to: Stage },
     #[error("change `{name}` is at stage `{stage}`, where {what} is not possible: {remedy}")]
     WrongStage { name: ChangeName, stage: Stage, what: &'static str, remedy: &'static str },
+    #[error(
+        "change `{name}` has been paused since {since} ({reason}): nothing is being translated. Run `changeover change resume {name}` first"
+    )]
+    Paused { name: ChangeName, since: Instant, reason: String },
+    #[error("change `{0}` is not paused: there is no open gap")]
+    NotPaused(ChangeName),
+    #[error(
+        "change `{name}` translates again, but transactions that wrote during the pause are still open: the gap stays open until they have ended. Run `changeover change resume {name}` again"
+    )]
+    WritersOpen { name: ChangeName },
     #[error("block `{0}` is not in the change file: blocks are named f1, f2, … and b1, b2, … in the order of the file")]
     NoBlock(String),
     #[error("periods before {open} are closed already and stay closed: `{asked}` is earlier")]

@@ -8,6 +8,7 @@ use crate::change::{ChangeFile, Direction, Stage};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
 use crate::sql::model::ChangeModel;
 use crate::sql::names::own;
+use crate::sql::pending::Work;
 use crate::sql::{assignment, effective, postgres, sqlite};
 
 use super::error::TranslationError;
@@ -52,7 +53,10 @@ pub fn plan(
         Dialect::Postgres => {
             add("functions that refresh the rows of a block", postgres::block_functions(model));
             for direction in [Direction::Forward, Direction::Backward] {
-                add("trigger functions, doing nothing yet", postgres::trigger_functions(model, direction, false));
+                add(
+                    "trigger functions, doing nothing yet",
+                    postgres::trigger_functions(model, direction, Work::Nothing),
+                );
             }
             for direction in [Direction::Forward, Direction::Backward] {
                 let triggers = postgres::triggers(model, direction);

@@ -12,14 +12,18 @@ mod gates;
 mod health;
 mod install;
 pub mod own;
+pub mod pause;
 pub mod pending;
 mod progress;
 mod ranges;
+mod refusals;
 mod repair;
 mod resolve;
+mod retry;
 mod stage;
 mod verify;
 mod what_if;
+mod writers;
 
 pub use backfill::{BackfillOptions, backfill, fill_in_transaction};
 pub use catalogue::{find_table, list_table_names, read_catalogue};
@@ -34,6 +38,8 @@ pub use progress::{BackfillProgress, Verification, backfill_progress, last_verif
 pub use ranges::SentinelTally;
 pub use repair::{refresh_keys, repair};
 pub use resolve::resolve;
+pub use retry::{Due, Retried, is_any_due, retry_pending};
 pub use stage::{Move, check_step, move_stage};
 pub use verify::{BlockDrift, DriftClass, DriftRow, VerifyOptions, verify, verify_block};
 pub use what_if::what_if;
+pub use writers::wait_for_writers;

@@ -82,10 +82,15 @@ fn first_tables(dialect: Dialect, table: &dyn Fn(&str, &str) -> String) -> Vec<S
     ]
 }
 
+/// Creates those of Changeover's tables that an installation made by an earlier version lacks.
+pub fn create_missing_tables(connection: &mut DatabaseConnection) -> Result<(), DatabaseError> {
+    create_tables(connection.dialect()).iter().try_for_each(|statement| connection.batch(statement))
+}
+
 /// Statements that remove what [`create_tables`] made, once no change is left.
 #[must_use]
 pub fn drop_tables(dialect: Dialect) -> Vec<String> {
-    let tables = BY_CHANGE.iter().chain(&["change_history", "change"]);
+    let tables = BY_CHANGE.iter().chain(&["gap_mark", "change_history", "change"]);
     tables.map(|table| format!("DROP TABLE IF EXISTS {}", own(dialect, table))).collect()
 }
 

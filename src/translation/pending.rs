@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::database::{DatabaseConnection, DatabaseError, Row, Value};
 use crate::primitives::{ChangeName, Instant};
+use crate::sql::model::{BlockModel, ChangeModel};
 use crate::sql::names::own;
+use crate::sql::pending::clock;
 
 use super::own::is_table_there;
 
@@ -63,6 +65,29 @@ pub fn list(
     );
     let rows = connection.query(&sql, &[Value::from(change.as_str()), Value::from(limit)])?;
     rows.iter().map(pending_key).collect()
+}
+
+/// Appends keys of a block whose refresh failed outside of a trigger, so that the worker tries them one by one.
+pub fn enqueue(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    block: &BlockModel,
+    keys: &[String],
+    error: &str,
+) -> Result<(), DatabaseError> {
+    let dialect = connection.dialect();
+    let now = clock(dialect);
+    let sql = format!(
+        "INSERT INTO {} (change, block, key, error, sqlstate, first_at, last_at, next_at) VALUES ($1, $2, $3, $4, '', {now}, {now}, {now})",
+        own(dialect, "pending")
+    );
+    connection.in_transaction(|connection| {
+        for key in keys {
+            let values = [model.name.as_str().into(), block.id.to_string().into(), key.as_str().into(), error.into()];
+            connection.execute(&sql, &values)?;
+        }
+        Ok(())
+    })
 }
 
 fn pending_key(row: &Row) -> Result<PendingKey, DatabaseError> {

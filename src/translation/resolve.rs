@@ -13,6 +13,7 @@ use crate::sql::rewrite::replace_parameter;
 use super::catalogue::read_catalogue;
 use super::error::TranslationError;
 use super::own::open_period_sql;
+use super::refusals::read_refusals;
 
 /// Resolves a change file that `check` has found to be right. What has gone wrong since (a dropped table, a renamed column) is an
 /// error that names the block.
@@ -56,13 +57,15 @@ fn resolve_block(
     let width = driving.key.len();
     let frozen =
         block.frozen.as_ref().map(|frozen| resolve_frozen(connection, file, &frozen.value, width)).transpose()?;
+    let mapped: Vec<String> = written.iter().map(|column| column.name.clone()).collect();
+    let refusals = read_refusals(connection, target, &mapped, &identity)?;
     let key = block.key.value.target_columns().into_iter();
     Ok(BlockModel {
         id: block.id,
         key: key.map(|name| Ok(place.column(target, name)?.name.clone())).collect::<Result<_, TranslationError>>()?,
         text_identity: identity.iter().filter(is_text).cloned().collect(),
         identity,
-        mapped: written.iter().map(|column| column.name.clone()).collect(),
+        mapped,
         inexact: written
             .iter()
             .filter(|column| !column.is_exact)
@@ -81,6 +84,7 @@ fn resolve_block(
         insert: block.backward.insert,
         truncate: block.truncate.or(file.truncate).unwrap_or_default(),
         on_error: block.on_error.or(file.on_error),
+        refusals,
         target: table_model(target),
         driving,
     })

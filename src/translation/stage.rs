@@ -8,7 +8,8 @@ use crate::sql::{postgres, sqlite};
 
 use super::error::TranslationError;
 use super::install::with_lock_timeout;
-use super::own::{Deed, InstalledChange, get_change, lock_change, record};
+use super::own::{Deed, InstalledChange, create_missing_tables, get_change, lock_change, record};
+use super::pause::{Gap, close_gaps, open_gap, switch};
 
 /// An error unless the change's stage leads to `to`.
 pub fn check_step(change: &InstalledChange, to: Stage) -> Result<(), TranslationError> {
@@ -50,8 +51,20 @@ fn move_in_transaction(
     let to = wanted.to;
     let change = get_change(connection, &model.name)?;
     check_step(&change, to)?;
-    for statement in statements(model, change.stage, to)? {
+    create_missing_tables(connection)?;
+    let gap = open_gap(connection, &model.name)?;
+    if let Some(gap) = &gap
+        && to > change.stage
+    {
+        return Err(TranslationError::Paused { name: change.name, since: gap.paused_at, reason: gap.reason.clone() });
+    }
+    for statement in statements(model, (change.stage, to), gap.as_ref())? {
         connection.batch(&statement)?;
+    }
+    if gap.is_some() && to == Stage::Off {
+        let detail =
+            serde_json::json!({ "stage": "off: nothing is translated, and a backfill comes before anything is" });
+        close_gaps(connection, model, deed.at, &detail)?;
     }
     let sql = format!("UPDATE {} SET stage = $1, stage_at = $2 WHERE name = $3", own(connection.dialect(), "change"));
     connection.execute(&sql, &[to.as_str().into(), deed.at.as_micros().into(), model.name.as_str().into()])?;
@@ -69,29 +82,26 @@ fn move_in_transaction(
 /// On PostgreSQL, replacing a function waits for nobody: a transaction that has written already, and that no trigger saw, could commit
 /// after a backfill has passed its rows. So a direction that is switched on takes its tables' locks, which wait for such transactions,
 /// as CREATE TRIGGER would.
-fn statements(model: &ChangeModel, from: Stage, to: Stage) -> Result<Vec<String>, TranslationError> {
-    let (forward, backward) = (to.translates_forward(), to.translates_backward());
-    match model.dialect {
+fn statements(
+    model: &ChangeModel,
+    (from, to): (Stage, Stage),
+    gap: Option<&Gap>,
+) -> Result<Vec<String>, TranslationError> {
+    if to == Stage::Complete {
         // From here on nothing translates: what would only do nothing is removed, as an uninstall would.
-        Dialect::Postgres if to == Stage::Complete => Ok(postgres::drop_all(model)),
-        Dialect::Sqlite if to == Stage::Complete => Ok(sqlite::drop_all(model)),
-        Dialect::Postgres => {
-            let mut statements = postgres::trigger_functions(model, Direction::Forward, forward);
-            statements.extend(postgres::trigger_functions(model, Direction::Backward, backward));
-            if forward && !from.translates_forward() {
-                statements.extend(postgres::lock_sources(model, Direction::Forward));
-            }
-            if backward && !from.translates_backward() {
-                statements.extend(postgres::lock_sources(model, Direction::Backward));
-            }
-            Ok(statements)
+        return Ok(match model.dialect {
+            Dialect::Postgres => postgres::drop_all(model),
+            Dialect::Sqlite => sqlite::drop_all(model),
+        });
+    }
+    let mut statements = switch(model, to, gap)?;
+    if model.dialect == Dialect::Postgres {
+        if to.translates_forward() && !from.translates_forward() {
+            statements.extend(postgres::lock_sources(model, Direction::Forward));
         }
-        Dialect::Sqlite => {
-            let mut statements = sqlite::drop_triggers(model, Direction::Forward);
-            statements.extend(sqlite::drop_triggers(model, Direction::Backward));
-            let backward = backward && model.blocks_of(Direction::Backward).next().is_some();
-            statements.extend(sqlite::triggers(model, forward, backward)?);
-            Ok(statements)
+        if to.translates_backward() && !from.translates_backward() {
+            statements.extend(postgres::lock_sources(model, Direction::Backward));
         }
     }
+    Ok(statements)
 }

@@ -19,7 +19,8 @@ use crate::routing::{
 use crate::store::audit::{self, AuditEntry};
 use crate::translation::own::{get_change, list_changes};
 use crate::translation::{
-    BlockDrift, Deed, InstalledChange, VerifyOptions, backfill_progress, last_verifications, resolve, verify,
+    BlockDrift, Deed, InstalledChange, VerifyOptions, backfill_progress, last_verifications, pause, pending, resolve,
+    verify,
 };
 
 /// An installed change.
@@ -55,6 +56,12 @@ pub struct ChangeStatus {
     /// What the last verify of each block found.
     #[schema(value_type = Vec<Object>)]
     verification: Value,
+    /// Keys whose translation failed: `count`, `oldest` and some of them with their errors.
+    #[schema(value_type = Object)]
+    pending: Value,
+    /// The pause that is not closed: since when, by whom, why. `null` while there is none.
+    #[schema(value_type = Option<Object>)]
+    gap: Value,
     /// How many groups are recorded on each side, by period.
     #[schema(value_type = Vec<Object>)]
     assignments: Value,
@@ -134,7 +141,14 @@ pub async fn get(
                 Some(next) => evaluate_gates(state.store(), &mut connection, &change, next, state.now())?,
                 None => Vec::new(),
             };
+            let waiting = pending::list(&mut connection, &name, 5)?;
             Ok(Json(ChangeStatus {
+                pending: json!({
+                    "count": pending::count(&mut connection, &name)?,
+                    "oldest": waiting.first().map(|key| key.first_at),
+                    "keys": waiting,
+                }),
+                gap: json!(pause::open_gap(&mut connection, &name)?),
                 gates: json!(gates),
                 backfill: json!(backfill_progress(&mut connection, &name)?),
                 verification: json!(last_verifications(&mut connection, &name)?),

@@ -60,6 +60,7 @@ fn twelve_writers(rows: Rows, isolation: Isolation) {
         eprintln!("{drift} rows differ before the repair");
         run(&database, &["repair", CHANGE]).expect_code(0);
     }
+    heal(&database);
     run(&database, &["verify", CHANGE]).expect_code(0);
     super::fixture::assert_no_orphans(&mut database.connection(), &|| format!("{done:?}"));
     let numbers = books.assert_kept(&mut database.connection());
@@ -82,8 +83,10 @@ fn disturb(database: &TestDatabase, random: &mut Random, isolation: Isolation) -
         1 | 2 => {
             // What is being written is no drift.
             let verified = run(database, &["verify", CHANGE]);
-            if isolation == Isolation::ReadCommitted {
-                verified.expect_code(0);
+            if isolation == Isolation::ReadCommitted && verified.code != 0 {
+                // But what met a deadlock at `shadow` waits in the queue.
+                heal(database);
+                run(database, &["verify", CHANGE]).expect_code(0);
             }
             "verify"
         }
@@ -93,6 +96,13 @@ fn disturb(database: &TestDatabase, random: &mut Random, isolation: Isolation) -
             "to shadow and back"
         }
     }
+}
+
+/// Empties the queue, as the server's worker would.
+fn heal(database: &TestDatabase) {
+    let tries = (0..20).map(|_| run(database, &["change", "pending", CHANGE, "--retry"]));
+    let last = tries.skip_while(|tried| tried.code == 1).next();
+    last.expect("keys stay in the queue").expect_code(0);
 }
 
 /// Past the gates that ask for reports.

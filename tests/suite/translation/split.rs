@@ -12,6 +12,7 @@ const CHANGE: &str = r#"
 format = 1
 name   = "shares"
 title  = "Divide a bill over its shares"
+on_error = "fail"
 
 [routing]
 flag = "shares"

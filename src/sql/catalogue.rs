@@ -33,6 +33,8 @@ pub struct Column {
     pub is_exact: bool,
     /// True if its values can be sorted and gathered into an array, as a key's must be.
     pub is_ordered: bool,
+    /// PostgreSQL: the collation as SQL, if it is not the database's default.
+    pub collation: Option<String>,
     pub kind: KeyKind,
 }
 

@@ -140,6 +140,7 @@ mod tests {
             generated: false,
             is_minted: false,
             is_exact: true,
+            collation: None,
             is_ordered: name != "json",
             kind: KeyKind::Integer,
         };

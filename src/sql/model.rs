@@ -64,6 +64,8 @@ pub struct BlockModel {
     pub mapped: Vec<String>,
     /// Those of `mapped` whose values may be equal to the database and yet differ, with their types: they are compared as text.
     pub inexact: Vec<(String, String)>,
+    /// PostgreSQL: those of `mapped` with a collation of their own, and that collation as SQL. The query's may be another.
+    pub collations: Vec<(String, String)>,
     /// PostgreSQL: true if a row brings a value for a column that is GENERATED ALWAYS AS IDENTITY.
     pub overrides_minted: bool,
     pub source: SourceModel,
@@ -253,6 +255,15 @@ impl BlockModel {
     pub fn payload(&self) -> Vec<&String> {
         let is_changing = |column: &&String| !self.identity.contains(column) || self.inexact_type(column).is_some();
         self.mapped.iter().filter(is_changing).collect()
+    }
+
+    /// A column of `relation`, which has the query's rows, to be compared with the target's.
+    #[must_use]
+    pub fn expected_column(&self, relation: &str, column: &str) -> String {
+        match self.collations.iter().find(|(name, _)| name == column) {
+            Some((_, collation)) => format!("{relation}.{} COLLATE {collation}", quoted(column)),
+            None => format!("{relation}.{}", quoted(column)),
+        }
     }
 
     /// The type of a column that is compared as text.

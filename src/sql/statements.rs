@@ -19,7 +19,7 @@ pub fn delete_unexpected(block: &BlockModel, keys: Keys<'_>) -> Option<String> {
         "DELETE FROM {target} WHERE {}{owned}\n  AND NOT EXISTS (SELECT 1 FROM ({}) e WHERE {})",
         keys.condition(&block.driving.key, &block.key_of(target)),
         expected_identity(block, keys),
-        equal(&columns("e", &block.identity), &columns(target, &block.identity)),
+        same_identity(block, target, "e"),
     ))
 }
 
@@ -63,22 +63,33 @@ fn update_only(block: &BlockModel, dialect: Dialect, expected: &str, gate: &str)
     let payload = block.payload();
     let target = &block.target.sql;
     let set: Vec<String> = payload.iter().map(|column| format!("{c} = e.{c}", c = quoted(column))).collect();
-    let same: Vec<String> =
-        block.identity.iter().map(|column| format!("{target}.{c} = e.{c}", c = quoted(column))).collect();
     format!(
         "UPDATE {target} SET {} FROM (\n{expected}\n) e WHERE {gate} AND {} AND ({}){}",
         set.join(", "),
-        same.join(" AND "),
+        same_identity(block, target, "e"),
         differs(block, dialect, target, "e"),
         owned_row(block),
     )
 }
 
-/// True where some column that a refresh may change differs between two rows of the block's target, NULL being a value like any other.
+/// True where a row of the target and an expected row have the same identity, by the target's rules: SQLite compares as the column on the
+/// left says, PostgreSQL would not know which of two collations to use.
 #[must_use]
-pub fn differs(block: &BlockModel, dialect: Dialect, left: &str, right: &str) -> String {
+pub fn same_identity(block: &BlockModel, actual: &str, expected: &str) -> String {
+    let expected: Vec<String> = block.identity.iter().map(|column| block.expected_column(expected, column)).collect();
+    equal(&columns(actual, &block.identity), &expected)
+}
+
+/// True where some column that a refresh may change differs between a row of the target and an expected row, NULL being a value like any
+/// other.
+#[must_use]
+pub fn differs(block: &BlockModel, dialect: Dialect, actual: &str, expected: &str) -> String {
     let differ = |column: &&String| {
-        let (left, right) = (format!("{left}.{}", quoted(column)), format!("{right}.{}", quoted(column)));
+        let left = format!("{actual}.{}", quoted(column));
+        let right = match block.inexact_type(column) {
+            None => block.expected_column(expected, column),
+            Some(_) => format!("{expected}.{}", quoted(column)),
+        };
         match (dialect, block.inexact_type(column)) {
             (Dialect::Postgres, None) => format!("{left} IS DISTINCT FROM {right}"),
             (Dialect::Postgres, Some(data_type)) => {

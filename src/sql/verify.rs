@@ -4,10 +4,10 @@ use crate::primitives::Dialect;
 
 use super::expected::expected;
 pub use super::keys::KeyRange;
-use super::keys::{Keys, columns, equal, in_range, text_sql};
+use super::keys::{Keys, columns, in_range, text_sql};
 use super::model::BlockModel;
 use super::names::{literal, quoted};
-use super::statements::{differs, owned_condition};
+use super::statements::{differs, owned_condition, same_identity};
 
 /// One statement, and so one snapshot: a row for each target row that differs, with columns key, class (`missing`, `extra`,
 /// `different`), expected and actual (JSON objects, or NULL).
@@ -19,7 +19,7 @@ pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) ->
         None => String::from("1 = 1"),
     };
     let changed =
-        format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(block, dialect, "e", "a"));
+        format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(block, dialect, "a", "e"));
     let wrong = if block.insert {
         format!("a.co_there IS NULL OR (e.co_there IS NULL AND a.co_owned) OR ({changed})")
     } else {
@@ -43,7 +43,7 @@ pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) ->
         expected_image = image(block, dialect, "e"),
         actual_image = image(block, dialect, "a"),
     );
-    let on = equal(&columns("e", &block.identity), &columns("a", &block.identity));
+    let on = same_identity(block, "a", "e");
     match dialect {
         Dialect::Postgres => format!("{tables}{select}FROM e FULL JOIN a ON {on}\nWHERE ({wrong}){thawed}"),
         Dialect::Sqlite => format!(

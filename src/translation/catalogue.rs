@@ -77,7 +77,9 @@ SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS data_typ
            OR b.typname = 'numeric' AND a.atttypmod <> -1
            OR b.typname IN ('bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', 'uuid', 'bytea', 'date', 'time',
                             'timetz', 'timestamp', 'timestamptz', 'float4', 'float8', 'money', 'inet', 'cidr', 'macaddr', 'bit', 'varbit')
-       ) AS is_exact
+       ) AS is_exact,
+       (SELECT format('%I.%I', n.nspname, l.collname) FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+        WHERE l.oid = a.attcollation AND l.collname <> 'default') AS collation
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 CROSS JOIN LATERAL (
     WITH RECURSIVE base (oid) AS (
@@ -113,6 +115,7 @@ fn find_in_postgres(connection: &mut DatabaseConnection, name: &TableName) -> Re
             generated: is_generated,
             is_minted: row.boolean("is_minted")?,
             is_exact: row.boolean("is_exact")?,
+            collation: row.find_text("collation")?,
             is_ordered: row.boolean("is_ordered")?,
             kind: match row.find_text("base_name")?.as_deref() {
                 Some("int2" | "int4" | "int8") => KeyKind::Integer,
@@ -231,6 +234,7 @@ fn sqlite_column(row: &Row, table_has_rowid_key: bool) -> Result<Column, Databas
         generated,
         is_minted: false,
         is_exact: row.boolean("is_exact")?,
+        collation: None,
         is_ordered: !upper.contains("BLOB"),
         kind,
     })

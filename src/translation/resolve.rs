@@ -71,6 +71,10 @@ fn resolve_block(
             .filter(|column| !column.is_exact)
             .map(|column| (column.name.clone(), column.data_type.clone()))
             .collect(),
+        collations: written
+            .iter()
+            .filter_map(|column| Some((column.name.clone(), column.collation.clone()?)))
+            .collect(),
         overrides_minted: written.iter().any(|column| column.is_minted),
         source,
         owns: block.owns.as_ref().map(|owns| owns.value.clone()),

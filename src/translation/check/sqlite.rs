@@ -90,6 +90,7 @@ impl SqliteInspector {
             generated: false,
             is_minted: false,
             is_exact: true,
+            collation: None,
             is_ordered: true,
             kind: KeyKind::Other,
         });

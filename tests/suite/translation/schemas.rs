@@ -22,7 +22,7 @@ pub struct Scene {
 }
 
 /// The change file's head.
-const HEAD: &str = "format = 1\nname = \"scene\"\n";
+pub const HEAD: &str = "format = 1\nname = \"scene\"\n";
 
 impl Scene {
     /// Checks, installs and fills. `file` is the change file without its head.

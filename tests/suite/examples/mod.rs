@@ -1,6 +1,7 @@
-//! The two examples on both databases: their data, their change files, and the whole story of `changeover demo`.
+//! The examples on both databases: their data, their change files, and the whole story of `changeover demo`.
 
 mod demo;
 mod load;
+mod pgbench;
 mod story;
 pub mod support;

@@ -24,6 +24,7 @@ mod stage;
 mod verify;
 mod what_if;
 mod writers;
+pub mod writes;
 
 pub use backfill::{BackfillOptions, backfill, fill_in_transaction};
 pub use catalogue::{find_table, list_table_names, read_catalogue};

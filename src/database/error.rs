@@ -2,6 +2,16 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+/// A constraint that refused a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    Unique,
+    ForeignKey,
+    NotNull,
+    Check,
+    Exclusion,
+}
+
 /// An error of a database or of the way to it. The source chain keeps Diesel's own error.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -73,6 +83,44 @@ impl DatabaseError {
         matches!(self, Self::Query(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
     }
 
+    /// Which kind of constraint refused the write, if one did.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        let Self::Query(DieselError::DatabaseError(kind, _)) = self else { return None };
+        match kind {
+            DatabaseErrorKind::UniqueViolation => Some(Violation::Unique),
+            DatabaseErrorKind::ForeignKeyViolation | DatabaseErrorKind::RestrictViolation => Some(Violation::ForeignKey),
+            DatabaseErrorKind::NotNullViolation => Some(Violation::NotNull),
+            DatabaseErrorKind::CheckViolation => Some(Violation::Check),
+            DatabaseErrorKind::ExclusionViolation => Some(Violation::Exclusion),
+            _ => None,
+        }
+    }
+
+    /// The constraint that refused the write. SQLite names only the columns, or the CHECK.
+    #[must_use]
+    pub fn constraint_name(&self) -> Option<String> {
+        let Self::Query(DieselError::DatabaseError(_, information)) = self else { return None };
+        let named = information.constraint_name().map(str::to_owned);
+        named.or_else(|| Some(information.message().split_once(" constraint failed: ")?.1.to_owned()))
+    }
+
+    /// The table that the error is about, where the database says so.
+    #[must_use]
+    pub fn table_name(&self) -> Option<String> {
+        let Self::Query(DieselError::DatabaseError(_, information)) = self else { return None };
+        let named = information.table_name().map(str::to_owned);
+        named.or_else(|| Some(sqlite_column(information.message())?.0))
+    }
+
+    /// The column that the error is about, where the database says so.
+    #[must_use]
+    pub fn column_name(&self) -> Option<String> {
+        let Self::Query(DieselError::DatabaseError(_, information)) = self else { return None };
+        let named = information.column_name().map(str::to_owned);
+        named.or_else(|| Some(sqlite_column(information.message())?.1))
+    }
+
     /// True if the connection is gone, so that another one is needed.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
@@ -87,4 +135,11 @@ impl DatabaseError {
             _ => false,
         }
     }
+}
+
+/// `NOT NULL constraint failed: users.name` → users, name.
+fn sqlite_column(message: &str) -> Option<(String, String)> {
+    let (_, columns) = message.split_once(" constraint failed: ")?;
+    let (table, column) = columns.split(", ").next()?.split_once('.')?;
+    Some((table.to_owned(), column.to_owned()))
 }

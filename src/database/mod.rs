@@ -9,7 +9,7 @@ mod url;
 
 pub use crate::primitives::Dialect;
 pub use connection::{DatabaseConnection, Value};
-pub use error::DatabaseError;
+pub use error::{DatabaseError, Violation};
 pub use pool::{Database, PooledConnection};
 pub use row::Row;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};

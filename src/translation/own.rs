@@ -8,6 +8,7 @@ use crate::sql::pending;
 
 use super::error::TranslationError;
 use super::ranges;
+use super::writes::idempotency;
 
 /// A change as the application's database knows it.
 #[derive(Debug, Clone)]
@@ -40,7 +41,8 @@ pub struct Deed<'a> {
 }
 
 /// Tables whose rows a change takes with it, each with a column `change`.
-pub(super) const BY_CHANGE: [&str; 7] = ["range", "drift", "sentinel", "gap", "pending", "verification", "backfill"];
+pub(super) const BY_CHANGE: [&str; 8] =
+    ["idempotency", "range", "drift", "sentinel", "gap", "pending", "verification", "backfill"];
 
 /// Statements that create the tables that all changes share; each may be run again, and creates what an earlier version lacks.
 #[must_use]
@@ -49,6 +51,7 @@ pub fn create_tables(dialect: Dialect) -> Vec<String> {
     let mut statements = first_tables(dialect, &table);
     statements.extend(pending::create(dialect));
     statements.extend(ranges::tables(dialect).iter().map(|(name, columns)| table(name, columns)));
+    statements.extend(idempotency::create(dialect));
     statements
 }
 

@@ -70,7 +70,7 @@ pub enum WriteError {
         attempts: u32,
         waited_ms: u128,
         #[source]
-        source: DatabaseError,
+        source: Option<DatabaseError>,
     },
 }
 

@@ -38,6 +38,11 @@ pub struct Arguments {
     #[arg(long, env = "CHANGEOVER_LEASE_SECONDS", default_value_t = Leases::TTL.as_secs(), value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub lease_seconds: u64,
+
+    /// For how many hours the answer to a write with an Idempotency-Key is kept
+    #[arg(long, env = "CHANGEOVER_IDEMPOTENCY_HOURS", default_value_t = 24, value_name = "HOURS",
+          value_parser = clap::value_parser!(u64).range(1..=8760))]
+    pub idempotency_hours: u64,
 }
 
 /// The application's database for background work: a pool of its own, so that jobs never take a request's connection.
@@ -69,7 +74,8 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let overview = Arc::default();
     let watcher = Watcher::start(memory.store().clone(), app.clone(), Arc::clone(&overview))
         .context("no thread could be started")?;
-    let state = AppState::new(memory, app, Metrics::new(overview)?);
+    let state = AppState::new(memory, app, Metrics::new(overview)?)
+        .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60));
     if let Some(first) = first {
         say(&format!("The first admin token, shown only this once: {}", first.text));
     }

@@ -89,7 +89,9 @@ impl DatabaseError {
         let Self::Query(DieselError::DatabaseError(kind, _)) = self else { return None };
         match kind {
             DatabaseErrorKind::UniqueViolation => Some(Violation::Unique),
-            DatabaseErrorKind::ForeignKeyViolation | DatabaseErrorKind::RestrictViolation => Some(Violation::ForeignKey),
+            DatabaseErrorKind::ForeignKeyViolation | DatabaseErrorKind::RestrictViolation => {
+                Some(Violation::ForeignKey)
+            }
             DatabaseErrorKind::NotNullViolation => Some(Violation::NotNull),
             DatabaseErrorKind::CheckViolation => Some(Violation::Check),
             DatabaseErrorKind::ExclusionViolation => Some(Violation::Exclusion),

@@ -21,6 +21,8 @@ pub trait Permission: 'static {
 pub struct Evaluate;
 /// May read everything.
 pub struct Viewer;
+/// May write rows of the application.
+pub struct Write;
 /// May do everything.
 pub struct Admin;
 
@@ -29,6 +31,9 @@ impl Permission for Evaluate {
 }
 impl Permission for Viewer {
     const ROLE: Role = Role::Viewer;
+}
+impl Permission for Write {
+    const ROLE: Role = Role::Write;
 }
 impl Permission for Admin {
     const ROLE: Role = Role::Admin;
@@ -41,6 +46,12 @@ pub struct Caller<P> {
 }
 
 impl<P> Caller<P> {
+    /// The token's id: a name may be given to several.
+    #[must_use]
+    pub fn token_id(&self) -> &str {
+        &self.token.id
+    }
+
     /// The name that stands in the history and in the audit log.
     #[must_use]
     pub fn actor(&self) -> &str {

@@ -21,6 +21,7 @@ use prometheus::{
 
 use self::catalogue::{
     COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, POOL, REQUEST_SECONDS, REQUESTS, SNAPSHOT_AGE, SNAPSHOT_VERSION,
+    WRITE_RETRIES, WRITES,
 };
 use self::changes::Changes;
 
@@ -42,6 +43,8 @@ pub struct Metrics {
     snapshot_age_seconds: IntGauge,
     cohort_ids: IntGaugeVec,
     pool_connections: IntGaugeVec,
+    writes: IntCounterVec,
+    write_retries: IntCounterVec,
 }
 
 impl Metrics {
@@ -59,9 +62,11 @@ impl Metrics {
             snapshot_age_seconds: IntGauge::with_opts(SNAPSHOT_AGE.opts())?,
             cohort_ids: IntGaugeVec::new(COHORT_IDS.opts(), COHORT_IDS.labels)?,
             pool_connections: IntGaugeVec::new(POOL.opts(), POOL.labels)?,
+            writes: IntCounterVec::new(WRITES.opts(), WRITES.labels)?,
+            write_retries: IntCounterVec::new(WRITE_RETRIES.opts(), WRITE_RETRIES.labels)?,
             registry: Registry::new(),
         };
-        let collectors: [Box<dyn Collector>; 9] = [
+        let collectors: [Box<dyn Collector>; 11] = [
             Box::new(metrics.evaluations.clone()),
             Box::new(metrics.evaluation_seconds.clone()),
             Box::new(metrics.requests.clone()),
@@ -70,6 +75,8 @@ impl Metrics {
             Box::new(metrics.snapshot_age_seconds.clone()),
             Box::new(metrics.cohort_ids.clone()),
             Box::new(metrics.pool_connections.clone()),
+            Box::new(metrics.writes.clone()),
+            Box::new(metrics.write_retries.clone()),
             Box::new(Changes::new(overview)?),
         ];
         for collector in collectors {
@@ -83,6 +90,12 @@ impl Metrics {
         self.evaluations.with_label_values(&[flag, variant]).inc();
         // No label: one histogram costs three additions, one for each flag would cost a look-up and fill the page.
         self.evaluation_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A write ended. Only for a change that is installed: its name becomes a label.
+    pub fn wrote(&self, change: &str, outcome: &'static str, retries: u32) {
+        self.writes.with_label_values(&[change, outcome]).inc();
+        self.write_retries.with_label_values(&[change]).inc_by(u64::from(retries));
     }
 
     fn answered(&self, method: &Method, route: &str, status: u16, took: Duration) {

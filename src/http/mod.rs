@@ -17,6 +17,7 @@ mod refused;
 mod routes;
 mod server;
 mod state;
+mod writing;
 
 pub use metrics::Metrics;
 pub use routes::configure;

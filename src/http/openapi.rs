@@ -4,7 +4,7 @@ use actix_web::web::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::api::{audit, changes, cohorts, flags, installs, jobs, pauses, reports, tokens};
+use super::api::{audit, changes, cohorts, flags, installs, jobs, pauses, reports, tokens, writes};
 use super::{docs, health, metrics};
 
 #[derive(OpenApi)]
@@ -23,6 +23,7 @@ use super::{docs, health, metrics};
         pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
         reports::list, reports::run, reports::get, reports::sign,
         jobs::list, jobs::get, jobs::cancel,
+        writes::schema, writes::run,
         tokens::list, tokens::create, tokens::get, tokens::revoke,
         audit::list, audit::verification,
         health::alive, health::ready, metrics::page, document, docs::page,

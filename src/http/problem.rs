@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::database::DatabaseError;
 use crate::flags::{FlagMistake, InvalidFlag};
 use crate::store::StoreError;
+use crate::translation::writes::Fault;
 
 macro_rules! codes {
     ($($code:ident = $wire:literal, $status:ident, $title:literal;)+) => {
@@ -66,6 +67,18 @@ codes! {
     InvalidFlag = "invalid_flag", UNPROCESSABLE_ENTITY, "The flag is not valid";
     InvalidChangeFile = "invalid_change_file", UNPROCESSABLE_ENTITY, "The change file has mistakes";
     InvalidValue = "invalid_value", UNPROCESSABLE_ENTITY, "A value is not valid";
+    InvalidWrite = "invalid_write", UNPROCESSABLE_ENTITY, "The write does not fit the tables";
+    RowNotFound = "row_not_found", NOT_FOUND, "There is no such row";
+    RowDiffers = "row_differs", PRECONDITION_FAILED, "The row is not what `if` says";
+    UniqueViolation = "unique_violation", CONFLICT, "A row with this key exists already";
+    ForeignKeyViolation = "foreign_key_violation", CONFLICT, "A row that is referred to is missing, or the row is still referred to";
+    ConstraintViolation = "constraint_violation", UNPROCESSABLE_ENTITY, "A constraint of the table refuses the row";
+    RefusedByDatabase = "refused_by_database", UNPROCESSABLE_ENTITY, "The database refuses the write";
+    TranslationFailed = "translation_failed", UNPROCESSABLE_ENTITY, "The row is fine, but it cannot be translated";
+    Untranslated = "untranslated", CONFLICT, "Nothing translates the write to the other model";
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another body";
+    IdempotencyKeyInFlight = "idempotency_key_in_flight", CONFLICT, "The write with this Idempotency-Key has not ended yet";
+    Busy = "busy", SERVICE_UNAVAILABLE, "Others hold the rows: try again";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server failed";
     DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
 }
@@ -77,6 +90,7 @@ pub struct Problem {
     detail: String,
     mistakes: Vec<FlagMistake>,
     current_version: Option<i64>,
+    faults: Vec<Fault>,
     allow: Option<String>,
 }
 
@@ -100,12 +114,23 @@ pub struct ProblemDocument {
     /// With `stale`: the version that it is at now.
     #[serde(skip_serializing_if = "Option::is_none")]
     current_version: Option<i64>,
+    /// Of a write: what is wrong, each with its operation, row, JSON pointer, table, column and constraint where they are known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    faults: Vec<Fault>,
 }
 
 impl Problem {
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), mistakes: Vec::new(), current_version: None, allow: None }
+        Self {
+            code,
+            detail: detail.into(),
+            mistakes: Vec::new(),
+            current_version: None,
+            faults: Vec::new(),
+            allow: None,
+        }
     }
 
     /// A failure that is ours: the client reads that it happened, the log says what it was.
@@ -119,6 +144,12 @@ impl Problem {
     pub fn method_not_allowed(method: &str, allow: String) -> Self {
         let detail = format!("`{}` is not one of {allow}.", shortened(method));
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
+    }
+
+    /// The problem with everything that is wrong with a write.
+    #[must_use]
+    pub fn with_faults(self, faults: Vec<Fault>) -> Self {
+        Self { faults, ..self }
     }
 
     #[must_use]
@@ -135,6 +166,7 @@ impl Problem {
             detail: self.detail.clone(),
             mistakes: self.mistakes.clone(),
             current_version: self.current_version,
+            faults: self.faults.clone(),
         }
     }
 }
@@ -164,7 +196,7 @@ impl ResponseError for Problem {
             Code::Unauthenticated => {
                 response.insert_header((WWW_AUTHENTICATE, "Bearer"));
             }
-            Code::DatabaseUnavailable => {
+            Code::DatabaseUnavailable | Code::Busy | Code::IdempotencyKeyInFlight => {
                 response.insert_header((RETRY_AFTER, "1"));
             }
             _ => {}

@@ -5,6 +5,7 @@ use crate::report::RunError;
 use crate::routing::{RoutingError, StageError};
 use crate::translation::TranslationError;
 use crate::translation::compare::CompareError;
+use crate::translation::writes::{Refusal, WriteError};
 
 impl From<TranslationError> for Problem {
     fn from(error: TranslationError) -> Self {
@@ -90,6 +91,42 @@ impl From<RunError> for Problem {
                 Self::internal(&error)
             }
         }
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Translation(error) => error.into(),
+            WriteError::Database(error) => error.into(),
+            WriteError::Json(error) => Self::new(Code::InvalidJson, format!("{error}.")),
+            WriteError::Busy { .. } => {
+                tracing::warn!(%error, "a write was given up");
+                told(Code::Busy, &error)
+            }
+            WriteError::Refused { refusal, ref faults } => {
+                let faults = faults.clone();
+                told(code_of(refusal), &error).with_faults(faults)
+            }
+        }
+    }
+}
+
+fn code_of(refusal: Refusal) -> Code {
+    match refusal {
+        Refusal::Invalid => Code::InvalidWrite,
+        Refusal::TooLarge => Code::TooLarge,
+        Refusal::Stage => Code::Refused,
+        Refusal::RowNotFound => Code::RowNotFound,
+        Refusal::RowDiffers => Code::RowDiffers,
+        Refusal::Unique => Code::UniqueViolation,
+        Refusal::ForeignKey => Code::ForeignKeyViolation,
+        Refusal::Constraint => Code::ConstraintViolation,
+        Refusal::Database => Code::RefusedByDatabase,
+        Refusal::Translation => Code::TranslationFailed,
+        Refusal::Untranslated => Code::Untranslated,
+        Refusal::KeyReused => Code::IdempotencyKeyReused,
+        Refusal::KeyInFlight => Code::IdempotencyKeyInFlight,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use super::api::{audit, changes, cohorts, flags, installs, jobs, pauses, reports, tokens};
+use super::api::{audit, changes, cohorts, flags, installs, jobs, pauses, reports, tokens, writes};
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
 use super::state::AppState;
@@ -46,6 +46,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/jobs").get(jobs::list).service())
         .service(path("/api/v1/jobs/{id}").get(jobs::get).service())
         .service(path("/api/v1/jobs/{id}/cancel").post(jobs::cancel).service())
+        .service(path("/api/v1/changes/{name}/writes").get(writes::schema).post(writes::run).service())
         .service(path("/api/v1/tokens").get(tokens::list).post(tokens::create).service())
         .service(path("/api/v1/tokens/{id}").get(tokens::get).delete(tokens::revoke).service())
         .service(path("/api/v1/audit").get(audit::list).service())

@@ -6,6 +6,7 @@ use actix_web::web;
 
 use super::metrics::Metrics;
 use super::problem::Problem;
+use super::writing::{KEEP_DEFAULT, Writing};
 use crate::database::Database;
 use crate::flags::Snapshot;
 use crate::primitives::Instant;
@@ -19,6 +20,7 @@ pub struct AppState {
     app: Database,
     router: Arc<Router>,
     metrics: Arc<Metrics>,
+    writing: Arc<Writing>,
 }
 
 impl AppState {
@@ -26,7 +28,13 @@ impl AppState {
     #[must_use]
     pub fn new(memory: Arc<Memory>, app: Database, metrics: Metrics) -> Self {
         let router = Arc::new(Router::new(app.clone()));
-        Self { memory, app, router, metrics: Arc::new(metrics) }
+        Self { memory, app, router, metrics: Arc::new(metrics), writing: Arc::new(Writing::new(KEEP_DEFAULT)) }
+    }
+
+    /// Keeps the answers to writes with an Idempotency-Key for so long.
+    #[must_use]
+    pub fn keeping_answers(self, keep: std::time::Duration) -> Self {
+        Self { writing: Arc::new(Writing::new(keep)), ..self }
     }
 
     #[must_use]
@@ -60,6 +68,12 @@ impl AppState {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What is kept between writes over HTTP.
+    #[must_use]
+    pub fn writing_kept(&self) -> &Arc<Writing> {
+        &self.writing
     }
 
     #[must_use]

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod pauses;
 pub mod reports;
 pub mod tokens;
+pub mod writes;
 
 use actix_web::HttpResponse;
 use serde::Serialize;

@@ -82,6 +82,10 @@ metrics! {
         "Driving keys that the backfill refreshed each second, between the last two readings.";
     BACKFILL_FINISHED = Gauge "changeover_backfill_finished" ["change", "block", "into"],
         "1 if the backfill of the block is finished.";
+    WRITES = Counter "changeover_writes_total" ["change", "outcome"],
+        "Writes over HTTP: written, replayed, dry_run, refused, untranslated, busy, failed.";
+    WRITE_RETRIES = Counter "changeover_write_retries_total" ["change"],
+        "Attempts at writes over HTTP that the database refused for a moment, and that were made again.";
     ASSIGNMENTS = Gauge "changeover_assignments" ["change", "period", "side"],
         "Groups recorded on a side, for the newest three periods. Counted once a minute at most.";
     EXCEPTIONS = Gauge "changeover_report_exceptions" ["change", "class"],

@@ -124,8 +124,8 @@ fn changed_key(
     after: &[&StoredRow],
 ) -> Option<TranslatedKey> {
     let before = before.map_or(&[][..], Vec::as_slice);
-    let unchanged = before.len() == after.len()
-        && before.iter().all(|old| after.iter().any(|new| new.shown == old.shown));
+    let unchanged =
+        before.len() == after.len() && before.iter().all(|old| after.iter().any(|new| new.shown == old.shown));
     if unchanged {
         return None;
     }

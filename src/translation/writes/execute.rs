@@ -22,7 +22,11 @@ const PARAMETERS_MAX: usize = 30_000;
 pub enum Stop {
     Write(WriteError),
     /// The database refused an operation; of several rows that went in one statement, which one is not known.
-    Failed { operation: Option<usize>, row: Option<usize>, error: DatabaseError },
+    Failed {
+        operation: Option<usize>,
+        row: Option<usize>,
+        error: DatabaseError,
+    },
     /// Something else was committed meanwhile, so that the attempt must be made anew.
     Overtaken,
     /// A dry run: all is well, roll back.
@@ -137,7 +141,8 @@ impl<'a> Execution<'a> {
             rows.push((row, self.assignments((number, row), write, table, &write.set)?));
         }
         let columns = |row: &[Assignment]| row.iter().map(|(column, _)| *column).collect::<Vec<_>>();
-        let same = |left: &(usize, Vec<Assignment>), right: &(usize, Vec<Assignment>)| columns(&left.1) == columns(&right.1);
+        let same =
+            |left: &(usize, Vec<Assignment>), right: &(usize, Vec<Assignment>)| columns(&left.1) == columns(&right.1);
         for alike in rows.chunk_by(same) {
             let width = alike.first().map_or(1, |(_, row)| row.len());
             let fits = if self.is_diagnosis || width == 0 { 1 } else { (PARAMETERS_MAX / width).clamp(1, INSERT_ROWS) };
@@ -228,7 +233,9 @@ impl<'a> Execution<'a> {
         table: &WritableTable,
     ) -> Result<(), Stop> {
         match self.insert_portion(connection, place.0, &[(place.1, set)], table) {
-            Err(Stop::Failed { error, .. }) if error.is_unique_violation() && !self.is_diagnosis => Err(Stop::Overtaken),
+            Err(Stop::Failed { error, .. }) if error.is_unique_violation() && !self.is_diagnosis => {
+                Err(Stop::Overtaken)
+            }
             outcome => outcome,
         }
     }
@@ -269,8 +276,12 @@ impl<'a> Execution<'a> {
     }
 
     fn suppressed(&self, (operation, row): (usize, usize), table: &WritableTable) -> Stop {
-        let detail = format!("a trigger or rule of the application on `{}` keeps the row from being written", table.table.shown());
-        let pointer = self.request.operations.get(operation).and_then(|found| found.rows.get(row)).map(|row| row.pointer.clone());
+        let detail = format!(
+            "a trigger or rule of the application on `{}` keeps the row from being written",
+            table.table.shown()
+        );
+        let pointer =
+            self.request.operations.get(operation).and_then(|found| found.rows.get(row)).map(|row| row.pointer.clone());
         let fault = Fault {
             operation: Some(operation),
             row: Some(row),
@@ -294,7 +305,9 @@ impl<'a> Execution<'a> {
         for cell in cells {
             let value = match &cell.value {
                 Given::Parameter(parameter) => Ok(parameter.clone()),
-                Given::Stored { operation, row, column } => self.earlier((*operation, *row, *column), table, cell.column),
+                Given::Stored { operation, row, column } => {
+                    self.earlier((*operation, *row, *column), table, cell.column)
+                }
             };
             let column = table.columns.get(cell.column).map(|column| column.name.clone());
             let value = value.map_err(|detail| {

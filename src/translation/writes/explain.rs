@@ -12,7 +12,11 @@ use crate::sql::{postgres, sqlite};
 enum Alone {
     Passes,
     /// The same operation fails by itself: this is the row's own error.
-    Fails { operation: Option<usize>, row: Option<usize>, error: DatabaseError },
+    Fails {
+        operation: Option<usize>,
+        row: Option<usize>,
+        error: DatabaseError,
+    },
     /// Something else happened, so nothing more is known.
     Unclear,
 }
@@ -98,7 +102,12 @@ fn translation(
     WriteError::refused(Refusal::Translation, fault)
 }
 
-fn fault(model: &WriteModel, request: &Request, (operation, row): (Option<usize>, Option<usize>), error: &DatabaseError) -> Fault {
+fn fault(
+    model: &WriteModel,
+    request: &Request,
+    (operation, row): (Option<usize>, Option<usize>),
+    error: &DatabaseError,
+) -> Fault {
     let found = operation.and_then(|number| request.operations.get(number));
     let table = found.and_then(|operation| model.tables.get(operation.table)).map(|table| table.table.shown());
     let pointer = match (operation, row.and_then(|row| found?.rows.get(row))) {

@@ -13,18 +13,30 @@ use crate::primitives::Dialect;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// Whole numbers of so many bits.
-    Integer { bits: u32 },
+    Integer {
+        bits: u32,
+    },
     /// Decimal numbers; with digits in all and after the point, where the column says so.
-    Numeric { precision: Option<u32>, scale: u32 },
+    Numeric {
+        precision: Option<u32>,
+        scale: u32,
+    },
     Float,
     Boolean,
-    Text { length_max: Option<usize> },
+    Text {
+        length_max: Option<usize>,
+    },
     Bytes,
     Uuid,
     Date,
-    Time { digits: usize },
+    Time {
+        digits: usize,
+    },
     /// `zoned`: an instant, with its offset; otherwise a date and a time.
-    Timestamp { zoned: bool, digits: usize },
+    Timestamp {
+        zoned: bool,
+        digits: usize,
+    },
     Json,
     /// One of these.
     Enum(Vec<String>),
@@ -90,9 +102,7 @@ fn postgres_text(kind: &Kind, raw: &RawValue, value: Json<'_>) -> Result<String,
 fn sqlite_value(kind: &Kind, raw: &RawValue, value: Json<'_>) -> Result<Parameter, String> {
     let value = match (kind, value) {
         (Kind::Integer { bits }, value) => Value::Integer(integer(*bits, &value)?),
-        (Kind::Numeric { precision, scale }, value) => {
-            sqlite_numeric(&numeric((*precision, *scale), &value)?)?
-        }
+        (Kind::Numeric { precision, scale }, value) => sqlite_numeric(&numeric((*precision, *scale), &value)?)?,
         (Kind::Float, value) => Value::Real(finite(&value)?),
         (Kind::Boolean, Json::Boolean(truth)) => Value::Integer(i64::from(truth)),
         (Kind::Bytes, Json::Text(text)) => {
@@ -332,7 +342,10 @@ mod tests {
     #[test]
     fn arrays_are_quoted_element_by_element() {
         let texts = Kind::Array(Box::new(Kind::Text { length_max: None }));
-        assert_eq!(postgres(&texts, r#"["a","b\"c",null,"NULL","d\\e"]"#).unwrap(), r#"{"a","b\"c",NULL,"NULL","d\\e"}"#);
+        assert_eq!(
+            postgres(&texts, r#"["a","b\"c",null,"NULL","d\\e"]"#).unwrap(),
+            r#"{"a","b\"c",NULL,"NULL","d\\e"}"#
+        );
         let numbers = Kind::Array(Box::new(Kind::Integer { bits: 32 }));
         assert_eq!(postgres(&numbers, "[[1,2],[3,4]]").unwrap(), r#"{{"1","2"},{"3","4"}}"#);
         assert!(postgres(&numbers, "[1,\"x\"]").unwrap_err().contains("element 1"));

@@ -29,4 +29,4 @@ pub use idempotency::IdempotencyKey;
 pub use kind::Kind;
 pub use request::{Action, OPERATIONS_MAX, ROWS_MAX, Request};
 pub use run::{Outcome, write};
-pub use tables::{Side, WritableTable, WriteModel};
+pub use tables::{Side, WritableTable, WriteModel, installed_at};

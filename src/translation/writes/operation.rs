@@ -20,7 +20,8 @@ struct Place<'a> {
 pub(super) fn read_operation(reading: &mut Reading<'_>, number: usize, raw: &RawValue) -> Option<Operation> {
     let before = reading.fault_count();
     let pointer = format!("/operations/{number}");
-    let wrong = |detail: String| Fault { operation: Some(number), pointer: pointer.clone(), detail, ..Fault::default() };
+    let wrong =
+        |detail: String| Fault { operation: Some(number), pointer: pointer.clone(), detail, ..Fault::default() };
     let object = match json::read(raw) {
         Ok(Json::Object(object)) => object,
         Ok(other) => {
@@ -54,7 +55,9 @@ fn subject(reading: &Reading<'_>, object: &Object<'_>) -> Result<(Action, usize)
     let named: Vec<(Action, &RawValue)> =
         Action::ALL.into_iter().filter_map(|action| Some((action, object.find(action.as_str())?))).collect();
     let [(action, raw)] = named.as_slice() else {
-        return Err(String::from("an operation has exactly one of `insert`, `update`, `upsert`, `delete`, with a table's name"));
+        return Err(String::from(
+            "an operation has exactly one of `insert`, `update`, `upsert`, `delete`, with a table's name",
+        ));
     };
     let name = match json::read(raw) {
         Ok(Json::Text(name)) => name,
@@ -105,7 +108,12 @@ fn row_objects<'a>(
         Ok(Json::Array(items)) if !items.is_empty() => items,
         _ => {
             let detail = String::from("`rows` is an array with at least one row");
-            reading.fault(Fault { operation: Some(number), pointer: format!("{pointer}/rows"), detail, ..Fault::default() });
+            reading.fault(Fault {
+                operation: Some(number),
+                pointer: format!("{pointer}/rows"),
+                detail,
+                ..Fault::default()
+            });
             return None;
         }
     };
@@ -116,9 +124,12 @@ fn row_objects<'a>(
     for (row, item) in items.into_iter().enumerate() {
         let pointer = format!("{pointer}/rows/{row}");
         let members = match (action, json::read(item)) {
-            (Action::Insert | Action::Upsert, Ok(_)) => {
-                Object([("row", Some(item)), ("by", by)].into_iter().filter_map(|(key, raw)| Some((key.to_owned(), raw?))).collect())
-            }
+            (Action::Insert | Action::Upsert, Ok(_)) => Object(
+                [("row", Some(item)), ("by", by)]
+                    .into_iter()
+                    .filter_map(|(key, raw)| Some((key.to_owned(), raw?)))
+                    .collect(),
+            ),
             (_, Ok(Json::Object(members))) => {
                 refuse_unknown(reading, number, &pointer, &members, single);
                 members
@@ -146,7 +157,12 @@ fn refuse_unknown(reading: &mut Reading<'_>, number: usize, pointer: &str, objec
         }
         let shown: String = key.chars().take(60).collect();
         let detail = format!("`{shown}` is unknown here: known are {}", known.join(", "));
-        reading.fault(Fault { operation: Some(number), pointer: format!("{pointer}{}", step(key)), detail, ..Fault::default() });
+        reading.fault(Fault {
+            operation: Some(number),
+            pointer: format!("{pointer}{}", step(key)),
+            detail,
+            ..Fault::default()
+        });
     }
 }
 
@@ -155,7 +171,8 @@ fn read_row(reading: &mut Reading<'_>, place: &Place<'_>, action: Action, object
     match action {
         Action::Insert | Action::Upsert => {
             // A row of `rows` is the object itself; a lone `row` stands one step below its operation.
-            let pointer = if place.pointer.contains("/rows/") { place.pointer.clone() } else { format!("{}/row", place.pointer) };
+            let pointer =
+                if place.pointer.contains("/rows/") { place.pointer.clone() } else { format!("{}/row", place.pointer) };
             row.set = cells(reading, place, &pointer, object.find("row"), "row")?;
             refuse_missing(reading, place, &pointer, &row.set);
             row.pointer = pointer;
@@ -182,7 +199,13 @@ fn read_row(reading: &mut Reading<'_>, place: &Place<'_>, action: Action, object
 }
 
 /// The columns and values of an object.
-fn cells(reading: &mut Reading<'_>, place: &Place<'_>, pointer: &str, raw: Option<&RawValue>, name: &str) -> Option<Vec<Cell>> {
+fn cells(
+    reading: &mut Reading<'_>,
+    place: &Place<'_>,
+    pointer: &str,
+    raw: Option<&RawValue>,
+    name: &str,
+) -> Option<Vec<Cell>> {
     let found = raw.map(json::read);
     let object = match found {
         Some(Ok(Json::Object(object))) if !object.0.is_empty() || name == "row" => object,
@@ -210,7 +233,8 @@ fn cells(reading: &mut Reading<'_>, place: &Place<'_>, pointer: &str, raw: Optio
         let Some(column) = place.table.find_column(key) else {
             let known: Vec<&str> = place.table.columns.iter().map(|column| column.name.as_str()).collect();
             let shown: String = key.chars().take(60).collect();
-            let detail = format!("`{}` has no column `{shown}`: it has {}", place.table.table.shown(), known.join(", "));
+            let detail =
+                format!("`{}` has no column `{shown}`: it has {}", place.table.table.shown(), known.join(", "));
             reading.fault(place.fault(&at, Some(key), detail));
             continue;
         };
@@ -251,13 +275,16 @@ fn stored(reading: &Reading<'_>, place: &Place<'_>, object: &Object<'_>) -> Resu
         return Err(format!("operation {operation} is not an earlier one"));
     }
     // An earlier operation with faults of its own is told of already.
-    let Some(Some(earlier)) = reading.read.get(operation) else { return Err(format!("operation {operation} has faults")) };
+    let Some(Some(earlier)) = reading.read.get(operation) else {
+        return Err(format!("operation {operation} has faults"));
+    };
     let table = reading.model.tables.get(earlier.table).ok_or(example)?;
     if row >= earlier.rows.len() {
         return Err(format!("operation {operation} has {} rows, counted from 0", earlier.rows.len()));
     }
     let column = table.find_column(&name);
-    let column = column.ok_or_else(|| format!("operation {operation} is on `{}`, which has no such column", table.table.shown()))?;
+    let column = column
+        .ok_or_else(|| format!("operation {operation} is on `{}`, which has no such column", table.table.shown()))?;
     Ok(Given::Stored { operation, row, column })
 }
 
@@ -279,7 +306,8 @@ fn refuse_generated(reading: &mut Reading<'_>, place: &Place<'_>, pointer: &str,
     for cell in set {
         let Some(column) = place.table.columns.get(cell.column) else { continue };
         let at = format!("{pointer}{}", step(&column.name));
-        let is_null = matches!(&cell.value, Given::Parameter(parameter) if parameter.value == crate::database::Value::Null);
+        let is_null =
+            matches!(&cell.value, Given::Parameter(parameter) if parameter.value == crate::database::Value::Null);
         if column.generated {
             let detail = format!("column `{}` is filled by the database: leave it out", column.name);
             reading.fault(place.fault(&at, Some(&column.name), detail));
@@ -292,9 +320,12 @@ fn refuse_generated(reading: &mut Reading<'_>, place: &Place<'_>, pointer: &str,
 
 fn refuse_incomparable(reading: &mut Reading<'_>, place: &Place<'_>, expected: &[Cell]) {
     for cell in expected {
-        let Some(column) = place.table.columns.get(cell.column).filter(|column| column.kind == Kind::Other) else { continue };
+        let Some(column) = place.table.columns.get(cell.column).filter(|column| column.kind == Kind::Other) else {
+            continue;
+        };
         if place.table.table.dialect == crate::primitives::Dialect::Postgres && !is_comparable(column) {
-            let detail = format!("values of type {} cannot be compared: leave `{}` out of `if`", column.shown_type, column.name);
+            let detail =
+                format!("values of type {} cannot be compared: leave `{}` out of `if`", column.shown_type, column.name);
             reading.fault(place.fault(&format!("{}/if", place.pointer), Some(&column.name), detail));
         }
     }
@@ -306,7 +337,8 @@ fn is_comparable(column: &Column) -> bool {
 }
 
 fn refuse_no_key(reading: &mut Reading<'_>, place: &Place<'_>, key: &[Cell]) {
-    let mut named: Vec<&str> = key.iter().filter_map(|cell| Some(place.table.columns.get(cell.column)?.name.as_str())).collect();
+    let mut named: Vec<&str> =
+        key.iter().filter_map(|cell| Some(place.table.columns.get(cell.column)?.name.as_str())).collect();
     named.sort_unstable();
     let keys = place.table.keys();
     let is_key = keys.iter().any(|columns| {
@@ -318,13 +350,21 @@ fn refuse_no_key(reading: &mut Reading<'_>, place: &Place<'_>, key: &[Cell]) {
     if !is_key {
         let detail = format!("`where` names one row, by {}", place.table.shown_keys());
         reading.fault(place.fault(&at, None, detail));
-    } else if key.iter().any(|cell| matches!(&cell.value, Given::Parameter(found) if found.value == crate::database::Value::Null)) {
+    } else if key
+        .iter()
+        .any(|cell| matches!(&cell.value, Given::Parameter(found) if found.value == crate::database::Value::Null))
+    {
         reading.fault(place.fault(&at, None, String::from("a key cannot be null")));
     }
 }
 
 /// The cells of an upsert that name the row: those of `by`, or of the first key that the row has whole.
-fn upsert_key(reading: &mut Reading<'_>, place: &Place<'_>, row: &RowWrite, by: Option<&RawValue>) -> Option<Vec<Cell>> {
+fn upsert_key(
+    reading: &mut Reading<'_>,
+    place: &Place<'_>,
+    row: &RowWrite,
+    by: Option<&RawValue>,
+) -> Option<Vec<Cell>> {
     let wanted: Option<Vec<String>> = match by {
         None => None,
         Some(raw) => match serde_json::from_str::<Vec<String>>(raw.get()) {
@@ -336,14 +376,20 @@ fn upsert_key(reading: &mut Reading<'_>, place: &Place<'_>, row: &RowWrite, by: 
         },
     };
     let named = |columns: &[String]| -> Option<Vec<Cell>> {
-        columns.iter().map(|name| row.set.iter().find(|cell| place.table.find_column(name) == Some(cell.column)).cloned()).collect()
+        columns
+            .iter()
+            .map(|name| row.set.iter().find(|cell| place.table.find_column(name) == Some(cell.column)).cloned())
+            .collect()
     };
     let is_wanted = |columns: &Vec<String>| {
-        wanted.as_ref().is_none_or(|wanted| wanted.len() == columns.len() && columns.iter().all(|column| wanted.contains(column)))
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.len() == columns.len() && columns.iter().all(|column| wanted.contains(column)))
     };
     let found = place.table.keys().iter().filter(|columns| is_wanted(columns)).find_map(|columns| named(columns));
     if found.is_none() {
-        let detail = format!("an upsert finds its row by {}: give `by` and all of its columns", place.table.shown_keys());
+        let detail =
+            format!("an upsert finds its row by {}: give `by` and all of its columns", place.table.shown_keys());
         reading.fault(place.fault(&row.pointer, None, detail));
     }
     found

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use super::base64::hexadecimal;
 use super::fault::{Fault, Refusal, WriteError};
 use super::json::{self, Json, JsonError, Object, step};
-use super::operation::read_operation;
 use super::kind::Parameter;
+use super::operation::read_operation;
 use super::tables::WriteModel;
 
 /// Operations of one request, rows of all of its operations, and faults that are told, at most.
@@ -84,7 +84,11 @@ pub struct Cell {
 pub enum Given {
     Parameter(Parameter),
     /// The value of a column of a row that an earlier operation stores.
-    Stored { operation: usize, row: usize, column: usize },
+    Stored {
+        operation: usize,
+        row: usize,
+        column: usize,
+    },
 }
 
 impl Request {
@@ -159,7 +163,10 @@ impl Reading<'_> {
             Json::Array(items) if items.len() > OPERATIONS_MAX => {
                 return Err(WriteError::said(
                     Refusal::TooLarge,
-                    format!("{} operations are too many: send at most {OPERATIONS_MAX} in one transaction", items.len()),
+                    format!(
+                        "{} operations are too many: send at most {OPERATIONS_MAX} in one transaction",
+                        items.len()
+                    ),
                 ));
             }
             Json::Array(items) if !items.is_empty() => return Ok(items),

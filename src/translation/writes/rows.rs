@@ -114,9 +114,8 @@ fn sqlite_shown(kind: &Kind, value: &Value, is_bytes: bool) -> String {
         (Kind::Numeric { .. }, Value::Real(number)) => json_string(&number.to_string()),
         (_, Value::Integer(number)) => number.to_string(),
         (_, Value::Boolean(truth)) => truth.to_string(),
-        (_, Value::Real(number)) => {
-            serde_json::Number::from_f64(*number).map_or_else(|| json_string(&number.to_string()), |number| number.to_string())
-        }
+        (_, Value::Real(number)) => serde_json::Number::from_f64(*number)
+            .map_or_else(|| json_string(&number.to_string()), |number| number.to_string()),
         (_, Value::Text(text)) if is_bytes => {
             json_string(&from_hexadecimal(text).map_or_else(String::new, |bytes| encode(&bytes)))
         }
@@ -130,7 +129,8 @@ impl StoredRow {
     #[must_use]
     pub fn object(&self, table: &WritableTable) -> String {
         let members = table.columns.iter().zip(&self.shown);
-        let members: Vec<String> = members.map(|(column, shown)| format!("{}:{shown}", json_string(&column.name))).collect();
+        let members: Vec<String> =
+            members.map(|(column, shown)| format!("{}:{shown}", json_string(&column.name))).collect();
         format!("{{{}}}", members.join(","))
     }
 
@@ -162,7 +162,9 @@ pub fn planned(table: &WritableTable, before: Option<&Image>, written: &[(usize,
     let members = table.columns.iter().enumerate().filter_map(|(index, column)| {
         let text = match given(index) {
             Some(Parameter { value: Value::Text(text), .. }) if column.kind == Kind::Json => text.clone(),
-            Some(Parameter { value, .. }) => value.to_text().map_or_else(|| String::from("null"), |text| json_string(&text)),
+            Some(Parameter { value, .. }) => {
+                value.to_text().map_or_else(|| String::from("null"), |text| json_string(&text))
+            }
             None => old.find(&column.name)?.get().to_owned(),
         };
         Some(format!("{}:{text}", json_string(&column.name)))
@@ -188,7 +190,8 @@ pub fn with_changed(table: &WritableTable, images: &[Image]) -> Statement {
                     Image::Sqlite(_) => None,
                 })
                 .collect();
-            statement.push(&format!(" AS (SELECT * FROM json_populate_recordset(NULL::{}, CAST(", table.table.sql_name()));
+            statement
+                .push(&format!(" AS (SELECT * FROM json_populate_recordset(NULL::{}, CAST(", table.table.sql_name()));
             statement.bind(&Parameter { value: Value::Text(format!("[{}]", documents.join(","))), is_bytes: false });
             statement.push(" AS json))) ");
         }

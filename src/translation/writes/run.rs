@@ -55,7 +55,9 @@ pub fn write(
             Stop::Write(error) => return Err(error),
             Stop::Overtaken => None,
             Stop::Failed { error, .. } if error.is_retryable() => Some(error),
-            Stop::Failed { operation, row, error } => return Err(explain(connection, model, request, (operation, row), error)),
+            Stop::Failed { operation, row, error } => {
+                return Err(explain(connection, model, request, (operation, row), error));
+            }
         };
         if attempts >= ATTEMPTS_MAX || began.elapsed() > TRIED_MAX {
             return Err(WriteError::Busy { attempts, waited_ms: began.elapsed().as_millis(), source: error });

@@ -2,12 +2,14 @@
 
 use crate::change::{ChangeFile, Direction};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect, Row, Value};
-use crate::primitives::ChangeName;
+use crate::primitives::{ChangeName, Instant};
 use crate::sql::catalogue::Table;
 use crate::sql::model::{BlockModel, ChangeModel};
 
 use super::kind::Kind;
+use crate::sql::names::own;
 use crate::translation::catalogue::read_catalogue;
+use crate::translation::own::are_tables_there;
 use crate::translation::resolve::resolve;
 use crate::translation::{InstalledChange, TranslationError};
 
@@ -59,7 +61,9 @@ impl WriteModel {
         let mut tables: Vec<WritableTable> = Vec::new();
         for written in names(&change.file) {
             let Some(table) = catalogue.find(&written) else { continue };
-            if !table.is_ordinary && !table.is_partitioned || tables.iter().any(|known| known.table.sql_name() == table.sql_name()) {
+            if !table.is_ordinary && !table.is_partitioned
+                || tables.iter().any(|known| known.table.sql_name() == table.sql_name())
+            {
                 continue;
             }
             let columns = columns(connection, table)?;
@@ -99,6 +103,16 @@ impl WriteModel {
     pub fn blocks(&self) -> impl Iterator<Item = (usize, &BlockModel)> {
         self.model.blocks.iter().enumerate()
     }
+}
+
+/// When a change was installed; `None` if it is not.
+pub fn installed_at(connection: &mut DatabaseConnection, name: &ChangeName) -> Result<Option<Instant>, DatabaseError> {
+    if !are_tables_there(connection)? {
+        return Ok(None);
+    }
+    let sql = format!("SELECT installed_at FROM {} WHERE name = $1", own(connection.dialect(), "change"));
+    let row = connection.find_row(&sql, &[name.as_str().into()])?;
+    row.map(|row| Ok(Instant::from_micros(row.integer("installed_at")?))).transpose()
 }
 
 impl WritableTable {

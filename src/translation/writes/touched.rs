@@ -96,7 +96,8 @@ impl Touched {
         let found = target_rows(connection, model, block, &looked)?;
         if moment == Moment::Before {
             for key in looked {
-                let rows: Vec<StoredRow> = found.iter().filter(|(of, _)| *of == key).map(|(_, row)| row.clone()).collect();
+                let rows: Vec<StoredRow> =
+                    found.iter().filter(|(of, _)| *of == key).map(|(_, row)| row.clone()).collect();
                 touched.before.entry(key).or_insert(rows);
             }
         }
@@ -187,4 +188,3 @@ pub fn target_keys(
     }
     Ok(keys)
 }
-

@@ -6,6 +6,7 @@ mod malformed;
 mod metrics;
 mod reference;
 mod story;
+mod writes;
 
 use std::sync::Arc;
 

@@ -84,7 +84,10 @@ impl Server {
         let mut answer =
             answer.unwrap_or_else(|error| panic!("{method} {path} was not answered: {error}\n{}", self.output()));
         let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let headers = answer.headers().iter();
+        let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
         Answer {
+            headers: headers.collect(),
             status: answer.status().as_u16(),
             content_type: content_type.unwrap_or_default().to_owned(),
             body: answer.body_mut().read_to_string().expect("a body of text"),
@@ -125,7 +128,15 @@ pub fn free_port() -> u16 {
 pub struct Answer {
     pub status: u16,
     pub content_type: String,
+    pub headers: Vec<(String, String)>,
     pub body: String,
+}
+
+impl Answer {
+    /// A header's value; names are in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
 }
 
 fn agent(limit: Duration) -> ureq::Agent {

@@ -150,7 +150,7 @@ fn limits_are_clear() {
         let headers = [("content-type", "text/plain")];
         assert_eq!(shop.server.send("POST", super::PATH, &headers, Some(b"{}")).status, 415);
         assert_eq!(shop.send(None, "{").status, 400);
-        assert_eq!(shop.send(Some("a\u{7f}b"), "{}").status, 400);
+        assert_eq!(shop.send(Some("a b"), "{}").status, 400);
         assert_eq!(super::post(&shop.server, "/api/v1/changes/none/writes", None, "{}").status, 404);
     });
 }

@@ -61,9 +61,7 @@ impl WriteModel {
         let mut tables: Vec<WritableTable> = Vec::new();
         for written in names(&change.file) {
             let Some(table) = catalogue.find(&written) else { continue };
-            if !table.is_ordinary && !table.is_partitioned
-                || tables.iter().any(|known| known.table.sql_name() == table.sql_name())
-            {
+            if !table.is_ordinary || tables.iter().any(|known| known.table.sql_name() == table.sql_name()) {
                 continue;
             }
             let columns = columns(connection, table)?;

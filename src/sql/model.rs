@@ -15,6 +15,9 @@ pub struct ChangeModel {
     pub blocks: Vec<BlockModel>,
     /// PostgreSQL: the schemas that unqualified names in the change file mean, quoted and comma-separated.
     pub search_path: String,
+    /// PostgreSQL: the time zone in which blocks are computed, whatever the writer's session says; `None` if no table has a column of a type
+    /// that depends on it.
+    pub time_zone: Option<String>,
 }
 
 /// A table of the application.

@@ -5,7 +5,7 @@ use crate::primitives::Dialect;
 
 use super::keys::{Keys, parts_of, text_sql, variables};
 use super::model::{BlockModel, ChangeModel};
-use super::postgres::block_function;
+use super::postgres::{block_function, time_zone};
 use super::postgres_locks::{key_locks, shared_lock};
 use super::statements::{delete_unexpected, upsert_expected};
 
@@ -86,13 +86,14 @@ pub fn batch_function(change: &ChangeModel, block: &BlockModel) -> String {
     };
     format!(
         "CREATE OR REPLACE FUNCTION {name}({parameters}, batch_rows integer, OUT last_key text, OUT key_count bigint) LANGUAGE plpgsql\n\
-         SET search_path = {path}, pg_temp AS $co$\n#variable_conflict use_column\nDECLARE\n{keys}{work}BEGIN\n\
+         SET search_path = {path}, pg_temp{zone} AS $co$\n#variable_conflict use_column\nDECLARE\n{keys}{work}BEGIN\n\
          \x20 IF {first} IS NULL THEN\n  {all}\x20 ELSE\n  {rest}\x20 END IF;\n\
          \x20 key_count := cardinality({counted});\n  IF key_count > 0 THEN last_key := {last}; END IF;\n{wanted}\
          \x20 PERFORM {refresh}({arguments});\nEND $co$",
         name = block_function(change, block, "batch"),
         parameters = parameters.join(", "),
         path = change.search_path,
+        zone = time_zone(change),
         keys = declarations(block, "keys"),
         work = declarations(block, "work"),
         first = after.first().map_or("", String::as_str),

@@ -26,6 +26,7 @@ pub fn resolve(connection: &mut DatabaseConnection, file: &ChangeFile) -> Result
         dialect,
         blocks: blocks.collect::<Result<_, _>>()?,
         search_path: search_path(connection)?,
+        time_zone: time_zone(connection, &catalogue)?,
     })
 }
 
@@ -190,6 +191,15 @@ fn result_columns(connection: &mut DatabaseConnection, query: &str) -> Result<Ve
         connection.batch(&create)?;
         connection.query(columns, &[])?.iter().map(|row| row.text("name")).collect()
     })
+}
+
+/// The database's own time zone, which backfill and verify have, where some column is shown differently in another.
+fn time_zone(connection: &mut DatabaseConnection, catalogue: &Catalogue) -> Result<Option<String>, DatabaseError> {
+    let mut columns = catalogue.tables.values().flat_map(|table| &table.columns);
+    if connection.dialect() == Dialect::Sqlite || !columns.any(|column| column.base_type.contains("with time zone")) {
+        return Ok(None);
+    }
+    Ok(Some(connection.get_row("SELECT current_setting('TimeZone') AS zone", &[])?.text("zone")?))
 }
 
 /// The schemas that unqualified names mean now, pinned into every generated function.

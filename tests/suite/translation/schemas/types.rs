@@ -253,3 +253,16 @@ fn tables_of_different_collations_are_compared_by_the_targets() {
     scene.assert_clean("written");
     scene.assert_same("SELECT concat(code, v) AS v FROM a", "SELECT concat(code, v) AS v FROM b");
 }
+
+#[test]
+fn a_moment_belongs_to_the_same_day_whatever_the_writers_time_zone() {
+    let schema = "CREATE TABLE visits (id int PRIMARY KEY, at timestamptz NOT NULL); CREATE TABLE days (visit int PRIMARY KEY, day text NOT NULL, label text);
+        INSERT INTO visits VALUES (1, '2026-10-31 23:30Z')";
+    let file = "[[forward]]\ninto = \"days\"\nfrom = \"visits\"\nkey = \"visit\"\ncolumns = { visit = \"id\", day = \"to_char(at, 'YYYY-MM-DD')\", label = \"CAST(at AS text)\" }\n";
+    let scene = Scene::new(Dialect::Postgres, schema, file, Stage::Shadow);
+    for zone in ["Pacific/Auckland", "America/Los_Angeles", "UTC"] {
+        scene.run(&format!("SET TimeZone = '{zone}'; INSERT INTO visits SELECT max(id) + 1, '2026-10-31 23:30Z' FROM visits; UPDATE visits SET at = at + interval '1 second'"));
+        scene.assert_clean(zone);
+    }
+    assert_eq!(scene.texts("SELECT DISTINCT day AS v FROM days").len(), 1);
+}

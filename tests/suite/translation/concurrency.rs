@@ -75,7 +75,7 @@ fn twelve_writers(rows: Rows, isolation: Isolation) {
 
 /// One of the things that people and servers do meanwhile.
 fn disturb(database: &TestDatabase, random: &mut Random, isolation: Isolation) -> &'static str {
-    match random.below(4) {
+    match random.below(5) {
         0 => {
             run(database, &["backfill", CHANGE, "--restart"]).expect_code(0);
             "backfill"
@@ -89,6 +89,11 @@ fn disturb(database: &TestDatabase, random: &mut Random, isolation: Isolation) -
                 run(database, &["verify", CHANGE]).expect_code(0);
             }
             "verify"
+        }
+        3 => {
+            run(database, &["change", "pause", CHANGE, "--reason", "a test"]).expect_code(0);
+            run(database, &["change", "resume", CHANGE]).expect_code(0);
+            "pause and resume"
         }
         _ => {
             move_to(database, "shadow");

@@ -5,6 +5,7 @@ mod concurrency;
 mod crash;
 mod crashes;
 mod crashes_of_install;
+mod differential;
 mod faults;
 pub mod fixture;
 mod histories;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Output, Settings, change_check, change_cover, change_pause, installed, table};
+use super::{Output, Settings, change_check, change_cover, change_laws, change_pause, installed, table};
 use crate::change::{ChangeFile, Stage};
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::{ChangeName, Period};
@@ -25,6 +25,8 @@ pub enum Command {
     Check(change_check::Arguments),
     /// Install a change at stage `off`: triggers that do nothing yet, and Changeover's own tables
     Install(InstallArguments),
+    /// Try the round-trip laws on random rows: what both models can hold comes back, what cannot is declared
+    Laws(change_laws::Arguments),
     /// Move a change one stage on or back, if the gates hold
     Stage(StageArguments),
     /// Put back triggers that are missing, such as on a partition attached since the install
@@ -104,6 +106,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
         Command::Check(arguments) => change_check::run(settings, output, arguments),
         Command::Install(arguments) => run_install(settings, output, &database, &arguments),
         Command::Cover(arguments) => change_cover::run(settings, output, &mut connection, &arguments),
+        Command::Laws(arguments) => change_laws::run(settings, output, &arguments),
         Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),
         Command::Status(arguments) => run_status(settings, output, &mut connection, arguments.name.as_ref()),
         Command::List => run_list(output, &mut connection),

@@ -4,6 +4,7 @@ mod audit;
 mod change;
 mod change_check;
 mod change_cover;
+mod change_laws;
 mod change_pause;
 mod cohort;
 pub mod demo;

@@ -10,6 +10,7 @@ pub mod driving;
 pub mod effective;
 pub mod expected;
 pub mod gap;
+pub mod journal;
 pub mod keys;
 mod lenient;
 pub mod model;

@@ -9,6 +9,7 @@ use crate::sql::model::{BlockModel, ChangeModel, trimmed};
 use crate::sql::names::own;
 
 use super::error::TranslationError;
+use super::laws::last_laws;
 use super::own::InstalledChange;
 use super::progress::{backfill_progress, last_verifications};
 
@@ -83,6 +84,7 @@ pub fn gates(
         }
         Stage::Live => {
             gates.push(verify_clean(connection, model, change)?);
+            gates.push(laws_held(connection, change)?);
             gates.push(report_signed(connection, change, outside)?);
         }
         Stage::RampDown => {
@@ -207,6 +209,28 @@ fn report_signed(
     let evidence =
         format!("report {id} as of {as_of} {}", fault.unwrap_or_else(|| String::from("is clean and signed")));
     Ok(Gate { name, holds, evidence })
+}
+
+fn laws_held(connection: &mut DatabaseConnection, change: &InstalledChange) -> Result<Gate, DatabaseError> {
+    let name = "the round-trip laws hold";
+    let run = format!("run `changeover change laws {}`", change.name);
+    let Some(laws) = last_laws(connection, &change.name)? else {
+        return Ok(Gate { name, holds: false, evidence: format!("never tried; {run}") });
+    };
+    let trials: u64 = laws.tables.iter().map(|table| table.trials).sum();
+    let undeclared: Vec<String> = laws.undeclared().map(|loss| format!("{}.{}", loss.table, loss.column)).collect();
+    let fault = if laws.at < change.installed_at {
+        Some(format!("tried before this installation; {run}"))
+    } else if !undeclared.is_empty() {
+        Some(format!("lost and not declared: {}; {run}", undeclared.join(", ")))
+    } else {
+        laws.faults.first().map(|(what, count, first)| format!("{what}, {count} times, first {first}; {run}"))
+    };
+    let evidence = || {
+        let declared = laws.declared.len();
+        format!("{trials} trials with seed {} at {}, {declared} declared losses", laws.seed, laws.at)
+    };
+    Ok(Gate::of(name, fault, evidence))
 }
 
 fn flag_at_full(change: &InstalledChange, outside: &Outside) -> Gate {

@@ -7,6 +7,7 @@ use crate::sql::names::{literal, own};
 use crate::sql::pending;
 
 use super::error::TranslationError;
+use super::laws::create_laws_table;
 use super::ranges;
 use super::writes::idempotency;
 
@@ -41,8 +42,8 @@ pub struct Deed<'a> {
 }
 
 /// Tables whose rows a change takes with it, each with a column `change`.
-pub(super) const BY_CHANGE: [&str; 8] =
-    ["idempotency", "range", "drift", "sentinel", "gap", "pending", "verification", "backfill"];
+pub(super) const BY_CHANGE: [&str; 9] =
+    ["laws", "idempotency", "range", "drift", "sentinel", "gap", "pending", "verification", "backfill"];
 
 /// Statements that create the tables that all changes share; each may be run again, and creates what an earlier version lacks.
 #[must_use]
@@ -52,6 +53,7 @@ pub fn create_tables(dialect: Dialect) -> Vec<String> {
     statements.extend(pending::create(dialect));
     statements.extend(ranges::tables(dialect).iter().map(|(name, columns)| table(name, columns)));
     statements.extend(idempotency::create(dialect));
+    statements.push(create_laws_table(dialect));
     statements
 }
 

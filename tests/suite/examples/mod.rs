@@ -2,6 +2,7 @@
 
 mod demo;
 mod load;
+mod one_to_many;
 mod pgbench;
 mod story;
 pub mod support;

@@ -9,6 +9,7 @@ mod differential;
 mod faults;
 pub mod fixture;
 mod histories;
+mod laws;
 mod lifecycle;
 mod schemas;
 mod skew;

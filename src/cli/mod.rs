@@ -19,6 +19,7 @@ mod settings;
 
 mod token;
 mod translation;
+mod write;
 
 use clap::{Parser, Subcommand};
 
@@ -57,6 +58,8 @@ enum Command {
     Verify(translation::VerifyArguments),
     /// Refresh the rows that verify finds to differ
     Repair(translation::RepairArguments),
+    /// Write rows of the application, and show what translation makes of them
+    Write(write::Arguments),
     /// Fix the side of every group for a period
     Assign(routing::AssignArguments),
     /// Compare old and new allocation of the charges, and sign the result
@@ -88,6 +91,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Backfill(arguments) => translation::backfill(&settings, &output, arguments),
         Command::Verify(arguments) => translation::verify(&settings, &output, arguments),
         Command::Repair(arguments) => translation::repair(&settings, &output, arguments),
+        Command::Write(arguments) => write::run(&settings, &output, arguments),
         Command::Assign(arguments) => routing::assign(&settings, &output, arguments),
         Command::Report(command) => report::run(&settings, &output, command),
         Command::Job(command) => job::run(&settings, &output, command),

@@ -157,7 +157,9 @@ impl Problem {
         self.code
     }
 
-    fn document(&self) -> ProblemDocument {
+    /// What a client gets.
+    #[must_use]
+    pub fn document(&self) -> ProblemDocument {
         ProblemDocument {
             kind: format!("urn:changeover:problem:{}", self.code.as_str()),
             title: self.code.title(),

@@ -1,5 +1,6 @@
 //! Writes over HTTP against the real server, on both databases.
 
+mod documented;
 mod errors;
 mod exactness;
 mod keys;

@@ -4,3 +4,4 @@
 mod api;
 mod change_file;
 mod command_line;
+mod writes;

@@ -44,6 +44,15 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// `forward` or `backward`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+        }
+    }
+
     /// The way back.
     #[must_use]
     pub fn other(self) -> Self {

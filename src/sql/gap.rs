@@ -74,7 +74,7 @@ pub fn triggers_by_name(dialect: Dialect, change: &ChangeName) -> String {
 #[must_use]
 pub fn touch_postgres(mark: &str) -> String {
     format!(
-        "  BEGIN PERFORM nextval('changeover.{}'); EXCEPTION WHEN OTHERS THEN NULL; END;\n  RETURN NULL;\n",
+        "  BEGIN PERFORM nextval('changeover.{}'); EXCEPTION WHEN OTHERS THEN NULL; END;\n",
         quoted(mark).replace('\'', "''")
     )
 }

@@ -82,7 +82,16 @@ pub struct Guarded {
 }
 
 /// Declarations of what [`protected`] uses.
-pub const PROTECTED_VARIABLES: &str = "  co_error text;\n  co_sqlstate text;\n";
+pub const PROTECTED_VARIABLES: &str = "  co_error text;\n  co_sqlstate text;\n  co_again boolean := false;\n";
+
+/// What is done in a subtransaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Tries<'a> {
+    /// Tried first: it fails with a unique violation where a target row is there already.
+    pub fast: Option<&'a str>,
+    /// Does the same in every case.
+    pub thorough: &'a str,
+}
 
 /// PostgreSQL: `body` in a subtransaction of its own. If it fails, what it did is undone, the keys of its blocks are queued, and the
 /// statement that fired the trigger goes on.
@@ -93,14 +102,21 @@ pub const PROTECTED_VARIABLES: &str = "  co_error text;\n  co_sqlstate text;\n";
 /// looked up under those locks, which are therefore taken again. After a deadlock or a timeout they are not, so that nobody is waited
 /// for twice: then the whole block is queued.
 #[must_use]
-pub fn protected(change: &ChangeModel, locks: &str, body: &str, blocks: &[Guarded]) -> String {
+pub fn protected(change: &ChangeModel, locks: &str, tries: Tries<'_>, blocks: &[Guarded]) -> String {
     let queue: String = blocks.iter().map(|block| queue(change, locks, block)).collect();
-    format!(
-        "  BEGIN\n{body}  EXCEPTION WHEN OTHERS OR query_canceled OR assert_failure THEN\n\
+    let handler = format!(
+        "WHEN OTHERS OR query_canceled OR assert_failure THEN\n\
          \x20   GET STACKED DIAGNOSTICS co_error = MESSAGE_TEXT, co_sqlstate = RETURNED_SQLSTATE;\n\
          \x20   IF co_sqlstate = '40001' OR (co_sqlstate = '57014' AND co_error NOT LIKE '%statement timeout%') THEN RAISE; END IF;\n\
          {queue}  END;\n"
-    )
+    );
+    let thorough = format!("  BEGIN\n{}  EXCEPTION {handler}", tries.thorough);
+    match tries.fast {
+        None => thorough,
+        Some(fast) => format!(
+            "  BEGIN\n{fast}  EXCEPTION WHEN unique_violation THEN co_again := true;\n  {handler}  IF co_again THEN\n{thorough}  END IF;\n"
+        ),
+    }
 }
 
 fn queue(change: &ChangeModel, locks: &str, block: &Guarded) -> String {
@@ -144,7 +160,7 @@ fn append_keys(change: &ChangeModel, block: &Guarded, error: &str, sqlstate: &st
 #[must_use]
 pub fn record_keys(change: &ChangeModel, locks: &str, blocks: &[Guarded]) -> String {
     let queue: String = blocks.iter().map(|block| queue(change, locks, block)).collect();
-    format!("  co_error := 'written while paused';\n  co_sqlstate := '';\n{queue}  RETURN NULL;\n")
+    format!("  co_error := 'written while paused';\n  co_sqlstate := '';\n{queue}")
 }
 
 /// PostgreSQL: queues a whole block, whatever it was that was written.

@@ -5,15 +5,15 @@ use crate::primitives::Dialect;
 
 use super::gap;
 use super::keys::{Keys, is_there, parts_of, text_sql, variables};
-use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
+use super::model::{BlockModel, ChangeModel, Event, FollowModel, TableModel, trimmed};
 use super::names::{literal, quoted};
-use super::pending::{Guarded, PROTECTED_VARIABLES, Work, protected, record_keys, record_whole};
+use super::pending::{Guarded, PROTECTED_VARIABLES, Tries, Work, protected, record_keys, record_whole};
 use super::postgres_block::{apply_function, assign, batch_function, declarations, refresh_function};
 use super::postgres_locks::{exclusive_locks, key_locks, shared_lock};
 use super::postgres_triggers::{TransitionTables as _, trigger_name};
 pub use super::postgres_triggers::{Trigger, triggers};
 use super::postgres_truncate::truncate_body;
-use super::statements::{delete_unexpected, upsert_expected, upsert_from};
+use super::statements::{delete_unexpected, insert_from, upsert_expected, upsert_from};
 
 const DIALECT: Dialect = Dialect::Postgres;
 
@@ -55,20 +55,17 @@ pub fn trigger_functions(change: &ChangeModel, direction: Direction, work: Work)
     for table in change.sources_of(direction) {
         for event in Event::ALL {
             let body = match work {
-                Work::Nothing => String::from("  RETURN NULL;\n"),
+                Work::Nothing => Body::default(),
                 Work::Translate(stage) => trigger_body(change, (direction, stage), &table, event),
-                Work::Paused { records_keys: false } => gap::touch_postgres(&gap::mark(change, direction, &table)),
+                Work::Paused { records_keys: false } => {
+                    Body::of(gap::touch_postgres(&gap::mark(change, direction, &table)))
+                }
                 Work::Paused { records_keys: true } => recording_body(change, direction, &table, event),
             };
-            functions.push(trigger_function(
-                change,
-                direction,
-                &trigger_name(change, direction, &table, event.word()),
-                &body,
-            ));
+            functions.push(trigger_function(change, (direction, work), (&table, event.word()), &body));
         }
         let body = match work {
-            Work::Nothing => String::from("  RETURN NULL;\n"),
+            Work::Nothing => String::new(),
             Work::Translate(_) => truncate_body(change, direction, &table),
             Work::Paused { records_keys } => {
                 let queued: Vec<&BlockModel> =
@@ -77,8 +74,7 @@ pub fn trigger_functions(change: &ChangeModel, direction: Direction, work: Work)
                 format!("{whole}{}", gap::touch_postgres(&gap::mark(change, direction, &table)))
             }
         };
-        let name = trigger_name(change, direction, &table, "truncate");
-        functions.push(trigger_function(change, direction, &name, &body));
+        functions.push(trigger_function(change, (direction, work), (&table, "truncate"), &Body::of(body)));
     }
     functions
 }
@@ -132,27 +128,73 @@ pub fn time_zone(change: &ChangeModel) -> String {
 }
 
 /// A function's settings: restored when it returns and when it fails. The time zone so that a row means the same whoever writes it
-/// (2.7 µs a call, so only where it matters). Forced generic plans because planning, not work, is what a
-/// translated write would cost; sequential scans off because a plan that was made while a target was empty would stay one.
-fn settings(change: &ChangeModel) -> String {
-    format!(
-        "SET search_path = {}, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off{}",
-        change.search_path,
-        time_zone(change),
-    )
+/// (2.7 µs a call, so only where it matters). Forced generic plans because planning, not work, is what a translated write would cost;
+/// sequential scans off because a plan that was made while a target was empty would stay one. Neither matters to a function that reads
+/// nothing but the written rows. No compilation, since a plan that was made for a million rows would be compiled anew for each single
+/// row after them.
+fn settings(change: &ChangeModel, reads_tables: bool) -> String {
+    let plans = if reads_tables { " SET plan_cache_mode = force_generic_plan SET enable_seqscan = off" } else { "" };
+    format!("SET search_path = {}, pg_temp SET jit = off{plans}{}", change.search_path, time_zone(change))
 }
 
-fn trigger_function(change: &ChangeModel, direction: Direction, name: &str, body: &str) -> String {
-    let word = match direction {
-        Direction::Forward => "forward",
-        Direction::Backward => "backward",
+/// What a trigger function does.
+#[derive(Debug, Default)]
+struct Body {
+    /// A condition under which there is nothing to do.
+    idle: Option<String>,
+    statements: String,
+    /// False if only the written rows are read, as long as no write fails.
+    reads_tables: bool,
+}
+
+impl Body {
+    fn of(statements: String) -> Self {
+        Self { idle: None, statements, reads_tables: true }
+    }
+}
+
+/// A trigger function: quiet while the other direction is being translated, or a backfill runs; otherwise it does its work with the
+/// direction set.
+///
+/// The direction is set and restored by the function's own statements: a condition on the trigger would be parsed anew for each
+/// statement that fires it, which costs more than anything else here, and a setting of the function would hide from it the direction
+/// that it was called in. If the function fails, whatever undoes its work undoes the setting. Where there are only blocks of one direction
+/// nobody asks for it.
+fn trigger_function(
+    change: &ChangeModel,
+    (direction, work): (Direction, Work),
+    (table, word): (&TableModel, &str),
+    body: &Body,
+) -> String {
+    let setting = direction_setting(change);
+    let other = direction.other();
+    let quiet_in = match change.is_written_by(other, table) {
+        true => format!("'{}', 'backfill'", other.word()),
+        false => String::from("'backfill'"),
     };
+    // A TRUNCATE is never one of ours.
+    let is_asked = word != "truncate" && work != Work::Nothing;
+    let is_told = matches!(work, Work::Translate(_)) && change.blocks_of(other).next().is_some();
+    let mut text = String::new();
+    if is_asked {
+        text.push_str(&format!("  IF co_direction IN ({quiet_in}) THEN RETURN NULL; END IF;\n"));
+    }
+    if let Some(idle) = &body.idle {
+        text.push_str(&format!("  IF {idle} THEN RETURN NULL; END IF;\n"));
+    }
+    let set = |value: &str| match is_told {
+        true => format!("  co_set := set_config('{setting}', {value}, true);\n"),
+        false => String::new(),
+    };
+    text.push_str(&set(&format!("'{}'", direction.word())));
+    text.push_str(&body.statements);
+    text.push_str(&set("co_direction"));
     format!(
-        "CREATE OR REPLACE FUNCTION changeover.{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER\n{} SET {} = '{word}'\nAS $co$\n\
-         #variable_conflict use_column\nDECLARE\n{PROTECTED_VARIABLES}{}BEGIN\n{body}END $co$",
-        quoted(name),
-        settings(change),
-        direction_setting(change),
+        "CREATE OR REPLACE FUNCTION changeover.{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER\n{}\nAS $co$\n\
+         #variable_conflict use_column\nDECLARE\n  co_direction text := coalesce(current_setting('{setting}', true), '');\n  co_set text;\n\
+         {PROTECTED_VARIABLES}{}BEGIN\n{text}  RETURN NULL;\nEND $co$",
+        quoted(&trigger_name(change, direction, table, word)),
+        settings(change, body.reads_tables),
         change.blocks_of(direction).map(|block| declarations(block, &stem(block))).collect::<String>(),
     )
 }
@@ -164,51 +206,114 @@ fn trigger_body(
     (direction, stage): (Direction, Stage),
     table: &TableModel,
     event: Event,
-) -> String {
+) -> Body {
     let concerned = concerned(change, direction, table);
-    let mut pieces: Vec<(&BlockModel, String)> = Vec::new();
+    let mut pieces: Vec<Piece<'_>> = Vec::new();
     if event == Event::Delete {
         // All keys first: what the deletes below remove could not be found any more.
-        pieces.extend(concerned.iter().map(|block| (*block, collect_keys(block, table, event))));
+        pieces.extend(concerned.iter().map(|block| Piece::new(block, collect_keys(block, table, event))));
         for block in concerned.iter().rev() {
             if let Some(delete) = delete_unexpected(block, Keys::Arrays(&stem(block))) {
                 let text = format!("  IF cardinality({}) > 0 THEN\n{delete};\n  END IF;\n", first(block));
-                pieces.push((block, text));
+                pieces.push(Piece::new(block, text));
             }
         }
     }
-    pieces.extend(concerned.iter().map(|block| (*block, run_block(change, block, table, event))));
+    pieces.extend(concerned.iter().map(|block| Piece {
+        fast: insert_fast(change, block, table, event),
+        ..Piece::new(block, run_block(change, block, table, event))
+    }));
     let locks = exclusive_locks(change, direction, table, event.with_changed());
     let all_queued = concerned.iter().all(|block| block.on_error(stage) == OnError::Queue);
-    let mut body = format!("  IF {} THEN RETURN NULL; END IF;\n", event.nothing_changed());
-    let mut inner = if all_queued { locks.clone() } else { String::new() };
-    if !all_queued {
-        body.push_str(&locks);
-    }
-    for group in pieces.chunk_by(|(left, _), (right, _)| left.on_error(stage) == right.on_error(stage)) {
-        inner.extend(group.iter().map(|(_, text)| text.as_str()));
-        let is_queued = group.first().is_some_and(|(block, _)| block.on_error(stage) == OnError::Queue);
+    let mut statements = if all_queued { String::new() } else { locks.clone() };
+    let mut before = if all_queued { locks.as_str() } else { "" };
+    for group in pieces.chunk_by(|left, right| left.block.on_error(stage) == right.block.on_error(stage)) {
+        let inner: String = group.iter().map(|piece| piece.text.as_str()).collect();
+        let is_queued = group.first().is_some_and(|piece| piece.block.on_error(stage) == OnError::Queue);
         if is_queued {
-            let mut blocks: Vec<&BlockModel> = group.iter().map(|(block, _)| *block).collect();
+            let mut blocks: Vec<&BlockModel> = group.iter().map(|piece| piece.block).collect();
             blocks.sort_by_key(|block| block.id);
             blocks.dedup_by_key(|block| block.id);
             let guarded: Vec<Guarded> = blocks.iter().map(|block| guarded(block, table, event)).collect();
-            body.push_str(&protected(change, &locks, &inner, &guarded));
+            let fast = group.iter().any(|piece| piece.fast.is_some()).then(|| {
+                let pieces = group.iter().map(|piece| piece.fast.as_deref().unwrap_or(&piece.text));
+                format!("{before}{}", pieces.collect::<String>())
+            });
+            let tries = Tries { fast: fast.as_deref(), thorough: &format!("{before}{inner}") };
+            statements.push_str(&protected(change, &locks, tries, &guarded));
         } else {
-            body.push_str(&inner);
+            statements.push_str(&inner);
         }
-        inner.clear();
+        before = "";
     }
-    body.push_str("  RETURN NULL;\n");
-    body
+    // Such a function finds out by inserting that there is nothing to insert.
+    let reads_rows_only = locks.is_empty()
+        && pieces.iter().all(|piece| piece.fast.is_some() && piece.block.follows.is_empty())
+        && concerned.iter().all(|block| block.split.is_none() && block.short_form_over("changed").is_some());
+    let idle = (!reads_rows_only).then(|| String::from(event.nothing_changed()));
+    Body { idle, statements, reads_tables: !reads_rows_only }
+}
+
+/// A part of a trigger function's work, for one block.
+struct Piece<'a> {
+    block: &'a BlockModel,
+    text: String,
+    /// What does the same if the target has no row yet with the identity of one to be inserted, and fails otherwise.
+    fast: Option<String>,
+}
+
+impl<'a> Piece<'a> {
+    fn new(block: &'a BlockModel, text: String) -> Self {
+        Self { block, text, fast: None }
+    }
+}
+
+/// Inserts the target rows of driving rows that have just been inserted, without looking whether they are there. Not where a row that
+/// another block has just written lets a follow trigger insert them first.
+fn insert_fast(change: &ChangeModel, block: &BlockModel, table: &TableModel, event: Event) -> Option<String> {
+    let is_fed_meanwhile = |follow: &FollowModel| {
+        concerned(change, block.id.direction, table)
+            .iter()
+            .any(|other| other.target == follow.table && other.id < block.id)
+    };
+    let is_fresh =
+        event == Event::Insert && is_driven_only(block, table) && block.driving.key_is_unique && block.insert;
+    if !is_fresh || block.follows.iter().any(is_fed_meanwhile) {
+        return None;
+    }
+    let (locks, keys) = own_locks(change, block, event);
+    let insert = match (block.short_form_over("changed"), &block.split) {
+        (Some(query), None) => insert_from(block, DIALECT, &query, Keys::All),
+        _ => {
+            let collect = assign(block, &stem(block), &keys);
+            let insert = insert_from(block, DIALECT, &block.query(), Keys::Arrays(&stem(block)));
+            format!("{collect}{insert}")
+        }
+    };
+    Some(format!("{locks}{insert};\n"))
+}
+
+/// The locks of what the statement's own rows look up, and a query of their keys, which are as distinct as the rows.
+fn own_locks(change: &ChangeModel, block: &BlockModel, event: Event) -> (String, String) {
+    let mut locks = key_locks(change, block, &own_keys(block), event.with_changed());
+    for follow in &block.follows {
+        locks.push_str(&shared_lock(change, follow, event.with_changed()));
+    }
+    let key = block.driving.key_of("changed");
+    (locks, format!("{} WHERE {} ORDER BY {}", own_keys(block), is_there(&key), key.join(", ")))
+}
+
+/// True if a table drives a block and does not feed it as well.
+fn is_driven_only(block: &BlockModel, table: &TableModel) -> bool {
+    block.driving.table == *table && !block.follows.iter().any(|follow| follow.table == *table)
 }
 
 /// What a paused function does that records keys.
-fn recording_body(change: &ChangeModel, direction: Direction, table: &TableModel, event: Event) -> String {
+fn recording_body(change: &ChangeModel, direction: Direction, table: &TableModel, event: Event) -> Body {
     let blocks = concerned(change, direction, table);
     let guarded: Vec<Guarded> = blocks.iter().map(|block| guarded(block, table, event)).collect();
     let locks = exclusive_locks(change, direction, table, event.with_changed());
-    format!("  IF {} THEN RETURN NULL; END IF;\n{}", event.nothing_changed(), record_keys(change, &locks, &guarded))
+    Body { idle: Some(String::from(event.nothing_changed())), ..Body::of(record_keys(change, &locks, &guarded)) }
 }
 
 /// The blocks that a table drives or feeds, in their order.

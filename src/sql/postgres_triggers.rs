@@ -5,7 +5,6 @@ use crate::change::Direction;
 
 use super::model::{ChangeModel, Event, TableModel};
 use super::names::quoted;
-use super::postgres::direction_setting;
 
 /// What a statement's rows are called, by event.
 pub trait TransitionTables {
@@ -73,20 +72,12 @@ fn row_trigger(
     (source, table): (&TableModel, &str),
     event: Event,
 ) -> Trigger {
-    let quiet_in = match direction.other() {
-        other if !change.is_written_by(other, source) => "'backfill'",
-        Direction::Forward => "'forward', 'backfill'",
-        Direction::Backward => "'backward', 'backfill'",
-    };
     let name = trigger_name(change, direction, source, event.word());
     let create = format!(
-        "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition} FOR EACH STATEMENT\n\
-         WHEN (coalesce(current_setting('{setting}', true), '') NOT IN ({quiet_in}))\n\
-         EXECUTE FUNCTION changeover.{name}()",
+        "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition} FOR EACH STATEMENT EXECUTE FUNCTION changeover.{name}()",
         name = quoted(&name),
         event = event.word().to_uppercase(),
         transition = event.transition_tables(),
-        setting = direction_setting(change),
     );
     Trigger { name, table: table.to_owned(), create }
 }

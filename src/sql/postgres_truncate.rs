@@ -26,7 +26,7 @@ pub fn truncate_body(change: &ChangeModel, direction: Direction, table: &TableMo
     let deletes = change.blocks_of(direction).rev().filter(driven).filter(|block| block.insert).map(delete_gone);
     let refreshes =
         change.blocks_of(direction).filter(|block| rereads(block, table)).map(|block| refresh_all(change, block));
-    format!("{}{}  RETURN NULL;\n", deletes.collect::<String>(), refreshes.collect::<String>())
+    deletes.chain(refreshes).collect()
 }
 
 /// True if target rows of keys that are still there may have changed: the block follows the table, or the truncated partition held some

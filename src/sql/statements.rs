@@ -54,8 +54,25 @@ pub fn upsert_from(block: &BlockModel, dialect: Dialect, query: &str, (keys, gat
         // Two refreshes that overlap lock the rows that they share in the same order, and so wait instead of deadlocking.
         order = if dialect == Dialect::Postgres { format!(" ORDER BY {}", identity.join(", ")) } else { String::new() },
         columns = columns.join(", "),
-        overriding = if block.overrides_minted { " OVERRIDING SYSTEM VALUE" } else { "" },
+        overriding = overriding(block),
     )
+}
+
+/// Inserts the expected rows of keys that the target has none of; fails with a unique violation where it has.
+#[must_use]
+pub fn insert_from(block: &BlockModel, dialect: Dialect, query: &str, keys: Keys<'_>) -> String {
+    let columns: Vec<String> = block.mapped.iter().map(|column| quoted(column)).collect();
+    format!(
+        "INSERT INTO {} ({columns}){overriding}\nSELECT {columns} FROM (\n{expected}\n) e",
+        block.target.sql,
+        columns = columns.join(", "),
+        overriding = overriding(block),
+        expected = expected_from(block, dialect, query, keys),
+    )
+}
+
+fn overriding(block: &BlockModel) -> &'static str {
+    if block.overrides_minted { " OVERRIDING SYSTEM VALUE" } else { "" }
 }
 
 /// For a block that may not insert: the mapped columns of rows that exist and differ.

@@ -39,13 +39,22 @@ fn resolve_block(
     let place = Place { block, catalogue };
     let target = place.table(&block.into.value)?;
     let driving = place.driving()?;
-    let source = source(block);
+    let source = source(block, target);
     let result = match &source {
         SourceModel::Columns(pairs) => pairs.iter().map(|(column, _)| column.clone()).collect(),
         SourceModel::Select(text) => result_columns(connection, text)?,
     };
     let written: Vec<&Column> =
         result.iter().filter_map(|name| target.find_column(&quoted(name))).filter(|column| !column.generated).collect();
+    // The split names result columns without regard to case; the target's column is called as the target calls it.
+    let named = |name: &str| {
+        let found = result.iter().find(|column| column.eq_ignore_ascii_case(name)).map_or(name, String::as_str);
+        written
+            .iter()
+            .find(|column| column.name.eq_ignore_ascii_case(found))
+            .map_or(found, |column| &column.name)
+            .to_owned()
+    };
     let identity = match block.identity.value.as_slice() {
         [] => target.primary_key.clone(),
         named => named
@@ -80,9 +89,9 @@ fn resolve_block(
         source,
         owns: block.owns.as_ref().map(|owns| owns.value.clone()),
         split: block.split.as_ref().map(|split| SplitModel {
-            amount: split.amount.clone(),
-            by: split.by.clone(),
-            first: split.first.clone(),
+            amount: named(&split.amount),
+            by: named(&split.by),
+            first: split.first.as_deref().map(named),
         }),
         follows: place.follows()?,
         frozen,
@@ -95,9 +104,14 @@ fn resolve_block(
     })
 }
 
-fn source(block: &Block) -> SourceModel {
+fn source(block: &Block, target: &Table) -> SourceModel {
+    // A name that the target does not know as it is written is taken as it stands: it may be a column in mixed case.
+    let name =
+        |written: &String| target.find_column(written).map_or_else(|| written.clone(), |column| column.name.clone());
     match &block.source {
-        Query::Columns(columns) => SourceModel::Columns(columns.pairs.clone()),
+        Query::Columns(columns) => {
+            SourceModel::Columns(columns.pairs.iter().map(|(column, value)| (name(column), value.clone())).collect())
+        }
         Query::Select(text) => SourceModel::Select(text.value.clone()),
     }
 }

@@ -266,3 +266,42 @@ fn a_moment_belongs_to_the_same_day_whatever_the_writers_time_zone() {
     }
     assert_eq!(scene.texts("SELECT DISTINCT day AS v FROM days").len(), 1);
 }
+
+#[test]
+fn names_are_found_as_the_database_finds_them() {
+    let schema = "
+        CREATE TABLE \"Src\" (\"Id\" INTEGER PRIMARY KEY, plain INTEGER, \"Sel ect\" TEXT);
+        CREATE TABLE dst (id INTEGER PRIMARY KEY, plain INTEGER, \"Sel ect\" TEXT, \"Mixed\" TEXT);
+        CREATE TABLE weights (w INTEGER PRIMARY KEY);
+        CREATE TABLE parts (id INTEGER, w INTEGER, amount BIGINT, PRIMARY KEY (id, w));
+        INSERT INTO weights VALUES (1), (2);
+        INSERT INTO \"Src\" VALUES (1, 10, 'x')";
+    let file = r#"
+[[forward]]
+into = "DST"
+from = '"Src"'
+key  = "ID"
+columns = { ID = '"Id"', Plain = "PLAIN", '"Sel ect"' = '"Sel ect"', Mixed = "upper(\"Sel ect\")" }
+[[forward]]
+into = "parts"
+from = '"Src"'
+key  = "id"
+constant = ["weights"]
+query = 'SELECT s."Id" AS id, weights.w, s.plain AS amount FROM "Src" s CROSS JOIN weights'
+split = { amount = "AMOUNT", by = "W" }
+"#;
+    super::each_scene(schema, file, Stage::Shadow, |scene| {
+        scene.run(
+            "INSERT INTO \"Src\" VALUES (2, 7, 'y'); UPDATE \"Src\" SET plain = 8, \"Sel ect\" = 'z' WHERE \"Id\" = 1",
+        );
+        scene.assert_clean("written");
+        assert_eq!(
+            scene.texts("SELECT id || '/' || plain || \"Sel ect\" || \"Mixed\" AS v FROM dst"),
+            ["1/8zZ", "2/7yY"]
+        );
+        assert_eq!(
+            scene.texts("SELECT id || '/' || w || '/' || amount AS v FROM parts"),
+            ["1/1/3", "1/2/5", "2/1/2", "2/2/5"]
+        );
+    });
+}

@@ -1,7 +1,7 @@
 //! `changeover change`: check, install, stage, inspect and uninstall a change.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::store::audit::AuditEntry;
 use crate::translation::own::{close_before, history, list_changes};
 use crate::translation::{
     Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications, pause,
-    pending, plan, resolve, uninstall, uninstall_plan,
+    pending, plan, resolve, uninstall, uninstall_plan, update, update_plan,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,6 +35,8 @@ pub enum Command {
     Status(NameArguments),
     /// List the installed changes
     List,
+    /// Put a corrected change file in the place of the installed one of the same name; the stage stays
+    Update(InstallArguments),
     /// Stop translating at once, and note what is written meanwhile
     Pause(change_pause::PauseArguments),
     /// Translate again, and refresh what was written during the pause
@@ -110,6 +112,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
         Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),
         Command::Status(arguments) => run_status(settings, output, &mut connection, arguments.name.as_ref()),
         Command::List => run_list(output, &mut connection),
+        Command::Update(arguments) => run_update(settings, output, &database, &arguments),
         Command::Pause(arguments) => change_pause::run_pause(settings, output, &mut connection, &arguments),
         Command::Resume(arguments) => change_pause::run_resume(settings, output, &mut connection, &arguments),
         Command::Pending(arguments) => change_pause::run_pending(settings, output, &mut connection, &arguments),
@@ -125,9 +128,7 @@ fn run_install(
     arguments: &InstallArguments,
 ) -> anyhow::Result<u8> {
     let connection = &mut *database.connection()?;
-    let text = std::fs::read_to_string(&arguments.file)
-        .with_context(|| format!("cannot read the change file {}", arguments.file.display()))?;
-    let file = ChangeFile::parse(&text).map_err(TranslationError::Mistakes)?;
+    let file = read_file(&arguments.file)?;
     change_check::refuse_mistakes(connection, database.url(), &file)?;
     let model = resolve(connection, &file)?;
     if arguments.dry_run {
@@ -143,6 +144,38 @@ fn run_install(
         &format!("{} is installed at stage off.\nNext: changeover change stage {} dualwrite", change.name, change.name),
     );
     Ok(0)
+}
+
+fn run_update(
+    settings: &Settings,
+    output: &Output,
+    database: &Database,
+    arguments: &InstallArguments,
+) -> anyhow::Result<u8> {
+    let connection = &mut *database.connection()?;
+    let file = read_file(&arguments.file)?;
+    change_check::refuse_mistakes(connection, database.url(), &file)?;
+    let model = resolve(connection, &file)?;
+    if arguments.dry_run {
+        print_plan(output, &update_plan(connection, &model, &file)?);
+        return Ok(0);
+    }
+    let store = settings.open_store()?;
+    let change = update(connection, &model, &file, settings.deed(""))?;
+    let audited = Audited { store: &store, actor: &settings.actor };
+    audited.append(&change, "change.update", "", &json!({ "title": change.title }))?;
+    let text = format!(
+        "{} is updated, at stage {}. Blocks that changed are compared as a whole: changeover change pending {} --retry",
+        change.name, change.stage, change.name
+    );
+    output.result(&document(&change), &text);
+    Ok(0)
+}
+
+fn read_file(path: &Path) -> anyhow::Result<ChangeFile> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the change file {}", path.display()))?;
+    Ok(ChangeFile::parse(&text).map_err(TranslationError::Mistakes)?)
 }
 
 fn run_stage(

@@ -29,7 +29,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/cohorts/{name}/ids/{id}").get(cohorts::has_id).service())
         .service(path("/api/v1/cohorts/{name}/removals").post(cohorts::remove_ids).service())
         .service(path("/api/v1/changes").get(changes::list).post(installs::create).service())
-        .service(path("/api/v1/changes/{name}").get(changes::get).delete(installs::delete).service())
+        .service(path("/api/v1/changes/{name}").get(changes::get).put(installs::replace).delete(installs::delete).service())
         .service(path("/api/v1/changes/{name}/stage").put(changes::set_stage).service())
         .service(path("/api/v1/changes/{name}/backfill").post(installs::start_backfill).service())
         .service(path("/api/v1/changes/{name}/repair").post(installs::run_repair).service())

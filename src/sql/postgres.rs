@@ -225,6 +225,8 @@ fn trigger_body(
     }));
     let locks = exclusive_locks(change, direction, table, event.with_changed());
     let all_queued = concerned.iter().all(|block| block.on_error(stage) == OnError::Queue);
+    let checks =
+        if all_queued && change.goes_out(table, direction) { check_deferred(change, direction) } else { String::new() };
     let mut statements = if all_queued { String::new() } else { locks.clone() };
     let mut before = if all_queued { locks.as_str() } else { "" };
     for group in pieces.chunk_by(|left, right| left.block.on_error(stage) == right.block.on_error(stage)) {
@@ -237,9 +239,9 @@ fn trigger_body(
             let guarded: Vec<Guarded> = blocks.iter().map(|block| guarded(block, table, event)).collect();
             let fast = group.iter().any(|piece| piece.fast.is_some()).then(|| {
                 let pieces = group.iter().map(|piece| piece.fast.as_deref().unwrap_or(&piece.text));
-                format!("{before}{}", pieces.collect::<String>())
+                format!("{before}{}{checks}", pieces.collect::<String>())
             });
-            let tries = Tries { fast: fast.as_deref(), thorough: &format!("{before}{inner}") };
+            let tries = Tries { fast: fast.as_deref(), thorough: &format!("{before}{inner}{checks}") };
             statements.push_str(&protected(change, &locks, tries, &guarded));
         } else {
             statements.push_str(&inner);
@@ -306,6 +308,20 @@ fn own_locks(change: &ChangeModel, block: &BlockModel, event: Event) -> (String,
 /// True if a table drives a block and does not feed it as well.
 fn is_driven_only(block: &BlockModel, table: &TableModel) -> bool {
     block.driving.table == *table && !block.follows.iter().any(|follow| follow.table == *table)
+}
+
+/// Constraints of the targets that would wait for the commit, where nobody could catch them, are checked now: at the end of what the
+/// application's write causes, when every block has been refreshed.
+fn check_deferred(change: &ChangeModel, direction: Direction) -> String {
+    let mut names: Vec<&str> =
+        change.blocks_of(direction).flat_map(|block| &block.refusals.deferred).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return String::new();
+    }
+    let names = names.join(", ");
+    format!("  SET CONSTRAINTS {names} IMMEDIATE;\n  SET CONSTRAINTS {names} DEFERRED;\n")
 }
 
 /// What a paused function does that records keys.

@@ -9,7 +9,7 @@ use crate::primitives::Dialect;
 
 use super::expected::cannot_divide_sqlite;
 use super::gap;
-use super::keys::{Keys, columns, is_there, text_sql, variables};
+use super::keys::{KeyRange, Keys, columns, is_there, text_sql, variables};
 use super::lenient::{Lenient, queue};
 use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
 use super::names::{literal, own, quoted};
@@ -98,6 +98,14 @@ fn strict_body(block: &BlockModel) -> String {
     let delete = delete_unexpected(block, key).map(|delete| format!("{delete};\n")).unwrap_or_default();
     let upsert = upsert_expected(block, DIALECT, key, "NOT NEW.removing");
     format!("{}{delete}{upsert};\n", guard.unwrap_or_default())
+}
+
+/// What refreshes one key and fails with the error of whatever fails, outside of triggers: for telling which constraint it was.
+#[must_use]
+pub fn strict_statements(block: &BlockModel, key: &str) -> Vec<String> {
+    let range = KeyRange::Among(vec![key.to_owned()]);
+    let keys = Keys::Range(&range);
+    delete_unexpected(block, keys).into_iter().chain([upsert_expected(block, DIALECT, keys, "1 = 1")]).collect()
 }
 
 /// Queues the key where the strict body would fail, as far as that can be known beforehand.

@@ -52,7 +52,10 @@ fn missing(
     }
 }
 
-fn missing_on_postgres(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Vec<Step>, DatabaseError> {
+pub(super) fn missing_on_postgres(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+) -> Result<Vec<Step>, DatabaseError> {
     let mut steps = Vec::new();
     for direction in [Direction::Forward, Direction::Backward] {
         for trigger in postgres::triggers(model, direction) {

@@ -14,7 +14,9 @@ pub enum TranslationError {
     Mistakes(Vec<Mistake>),
     #[error("change `{name}` is not installed in this database{}", beside(.installed))]
     NotInstalled { name: ChangeName, installed: Vec<String> },
-    #[error("change `{0}` is installed already: uninstall it first, or give the new file another name")]
+    #[error(
+        "change `{0}` is installed already: put the new file in its place with `changeover change update FILE`, or give it another name"
+    )]
     AlreadyInstalled(ChangeName),
     #[error(
         "change `{other}` has an [allocation] already, and one application database has one effective allocation: uninstall `{other}` first"

@@ -73,11 +73,20 @@ fn refuse_second(
     model: &ChangeModel,
     file: &ChangeFile,
 ) -> Result<(), TranslationError> {
+    if list_changes(connection)?.iter().any(|other| other.name == model.name) {
+        return Err(TranslationError::AlreadyInstalled(model.name.clone()));
+    }
+    refuse_second_allocation(connection, model, file)
+}
+
+/// One application database has one effective allocation.
+pub(super) fn refuse_second_allocation(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    file: &ChangeFile,
+) -> Result<(), TranslationError> {
     for other in list_changes(connection)? {
-        if other.name == model.name {
-            return Err(TranslationError::AlreadyInstalled(other.name));
-        }
-        if other.file.allocation.is_some() && file.allocation.is_some() {
+        if other.name != model.name && other.file.allocation.is_some() && file.allocation.is_some() {
             return Err(TranslationError::SecondAllocation { other: other.name });
         }
     }

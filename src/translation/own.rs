@@ -45,6 +45,9 @@ pub struct Deed<'a> {
 pub(super) const BY_CHANGE: [&str; 9] =
     ["laws", "idempotency", "range", "drift", "sentinel", "gap", "pending", "verification", "backfill"];
 
+/// Those of them whose rows are of one block, with a column `block`.
+pub(super) const BY_BLOCK: [&str; 6] = ["range", "drift", "sentinel", "pending", "verification", "backfill"];
+
 /// Statements that create the tables that all changes share; each may be run again, and creates what an earlier version lacks.
 #[must_use]
 pub fn create_tables(dialect: Dialect) -> Vec<String> {

@@ -93,16 +93,38 @@ fn refresh_on_sqlite(
     block: &BlockModel,
     keys: &[String],
 ) -> Result<(), DatabaseError> {
-    let control = sqlite::control_table(model);
     let view = sqlite::refresh_view(model, block);
+    let refresh =
+        |key: &String| format!("INSERT INTO {view} VALUES ({}, 0)", literals(&block.driving.key, key).join(", "));
+    translating(connection, model, block, &keys.iter().map(refresh).collect::<Vec<_>>())
+}
+
+/// SQLite: refreshes a key without leaving out what the target refuses: the error says what it is.
+pub(super) fn refresh_strictly(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    block: &BlockModel,
+    key: &str,
+) -> Result<(), DatabaseError> {
+    connection
+        .in_transaction(|connection| translating(connection, model, block, &sqlite::strict_statements(block, key)))
+}
+
+/// SQLite: runs statements as the block's direction does, so that the other direction stays quiet.
+fn translating(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    block: &BlockModel,
+    statements: &[String],
+) -> Result<(), DatabaseError> {
+    let control = sqlite::control_table(model);
     let mode = match block.id.direction {
         Direction::Forward => 1,
         Direction::Backward => -1,
     };
     connection.batch(&format!("UPDATE {control} SET mode = {mode}"))?;
-    for key in keys {
-        let values = literals(&block.driving.key, key).join(", ");
-        connection.batch(&format!("INSERT INTO {view} VALUES ({values}, 0)"))?;
+    for statement in statements {
+        connection.batch(statement)?;
     }
     connection.batch(&format!("UPDATE {control} SET mode = 0"))
 }

@@ -15,7 +15,7 @@ use crate::http::state::AppState;
 use crate::primitives::ChangeName;
 use crate::store::jobs::{JobKind, NewJob};
 use crate::translation::own::get_change;
-use crate::translation::{BlockDrift, Deed, VerifyOptions, check, install, repair, resolve, uninstall, verify};
+use crate::translation::{BlockDrift, Deed, VerifyOptions, check, install, repair, resolve, uninstall, update, verify};
 
 /// A change file to be installed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -61,6 +61,39 @@ pub async fn create(
         .await?;
     let location = format!("/api/v1/changes/{}", change.name);
     Ok(HttpResponse::Created().insert_header(("Location", location)).json(ChangeAnswer::from(change)))
+}
+
+/// Puts a corrected change file in the place of the installed one of the same name. The stage stays; blocks that changed are compared as
+/// a whole by the server.
+#[utoipa::path(put, path = "/api/v1/changes/{name}", tag = "changes", params(("name" = String, Path)), request_body = NewChange,
+    responses((status = 200, body = ChangeAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+pub async fn replace(
+    caller: Caller<Admin>,
+    state: Data<AppState>,
+    name: Path<ChangeName>,
+    body: Json<NewChange>,
+) -> Result<Json<ChangeAnswer>, Problem> {
+    state
+        .blocking(move |state| {
+            let file = ChangeFile::parse(&body.file).map_err(|mistakes| refused(&mistakes))?;
+            if file.name != *name {
+                let detail = format!("The file is of `{}`, the path names `{name}`.", file.name);
+                return Err(Problem::new(Code::InvalidChangeFile, detail));
+            }
+            let mut connection = state.app().connection()?;
+            get_change(&mut connection, &name)?;
+            let checked =
+                check(&mut connection, state.app().url(), &file).map_err(|error| Problem::internal(&error))?;
+            if !checked.is_clean() {
+                return Err(refused(&checked.mistakes));
+            }
+            let model = resolve(&mut connection, &file)?;
+            let deed = Deed { actor: caller.actor(), at: state.now(), reason: "" };
+            let change = update(&mut connection, &model, &file, deed)?;
+            record(state, caller.actor(), "change.update", &name, "", &json!({ "title": change.title }))?;
+            Ok(Json(ChangeAnswer::from(change)))
+        })
+        .await
 }
 
 fn refused(mistakes: &[Mistake]) -> Problem {

@@ -11,6 +11,8 @@ pub mod fixture;
 mod histories;
 mod laws;
 mod lifecycle;
+mod pause;
+mod pending;
 mod schemas;
 mod skew;
 mod split;

@@ -27,6 +27,9 @@ pub enum DatabaseError {
     UnexpectedValue { column: String, found: String, wanted: &'static str },
     #[error("the query returned no row")]
     NoRow,
+    /// What generated SQL found and said instead of failing.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl From<DieselError> for DatabaseError {

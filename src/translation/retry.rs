@@ -229,15 +229,18 @@ impl Run<'_> {
     /// reason; if it does not, the key is healed.
     fn ask_why(self, connection: &mut DatabaseConnection, keys: &[String]) -> Result<(), DatabaseError> {
         let sql = format!(
-            "SELECT count(*) AS entries FROM {} WHERE change = $1 AND block = $2 AND key = $3",
+            "SELECT error FROM {} WHERE change = $1 AND block = $2 AND key = $3 ORDER BY id DESC LIMIT 1",
             own(connection.dialect(), "pending")
         );
         for key in keys {
-            let entries = [self.change(), self.id(), Value::from(key.as_str())];
-            if connection.get_row(&sql, &entries)?.integer("entries")? > 0 {
-                refresh_strictly(connection, self.model, self.block, key)?;
-                Self { until: i64::MAX, ..self }.forget(connection, Some(key))?;
+            let entry = [self.change(), self.id(), Value::from(key.as_str())];
+            let Some(row) = connection.find_row(&sql, &entry)? else { continue };
+            if self.block.split.is_some() {
+                // A division that is not exact is no error of the database.
+                return Err(DatabaseError::Refused(row.text("error")?));
             }
+            refresh_strictly(connection, self.model, self.block, key)?;
+            Self { until: i64::MAX, ..self }.forget(connection, Some(key))?;
         }
         Ok(())
     }

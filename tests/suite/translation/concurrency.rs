@@ -92,7 +92,9 @@ fn disturb(database: &TestDatabase, random: &mut Random, isolation: Isolation) -
         }
         3 => {
             run(database, &["change", "pause", CHANGE, "--reason", "a test"]).expect_code(0);
-            run(database, &["change", "resume", CHANGE]).expect_code(0);
+            // 1: both models were written meanwhile, and one of them had to give way.
+            let resumed = run(database, &["change", "resume", CHANGE]);
+            assert!(resumed.code <= 1, "{resumed}");
             "pause and resume"
         }
         _ => {

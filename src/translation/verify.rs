@@ -187,12 +187,23 @@ fn confirm(
     keys: &[String],
 ) -> Result<Vec<DriftRow>, DatabaseError> {
     let among = KeyRange::Among(keys.to_vec());
-    connection.in_transaction_with_retry(10, DatabaseError::is_retryable, |connection| {
+    // Writers lock rows in any order, so under load many locks at once meet a deadlock again and again. A single one cannot.
+    let attempts = if keys.len() > 1 { 2 } else { 20 };
+    let looked = connection.in_transaction_with_retry(attempts, DatabaseError::is_retryable, |connection| {
         if connection.dialect() == Dialect::Postgres {
             lock_driving(connection, block, &among)?;
         }
         rows(connection, block, &among)
-    })
+    });
+    match looked {
+        Err(error) if error.is_retryable() && keys.len() > 1 => {
+            let (first, second) = keys.split_at(keys.len() / 2);
+            let mut found = confirm(connection, block, first)?;
+            found.extend(confirm(connection, block, second)?);
+            Ok(found)
+        }
+        looked => looked,
+    }
 }
 
 /// PostgreSQL: locks driving rows, in key order, against updates and deletes until the transaction ends.

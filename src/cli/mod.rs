@@ -1,6 +1,8 @@
 //! The command line: one file a command; `output` decides what reaches stdout, stderr and progress bars.
 
 mod audit;
+mod backfill;
+mod backfill_estimate;
 mod change;
 mod change_check;
 mod change_cover;
@@ -53,7 +55,7 @@ enum Command {
     #[command(subcommand)]
     Change(change::Command),
     /// Fill the new model from the old one, in resumable batches
-    Backfill(translation::BackfillArguments),
+    Backfill(backfill::Arguments),
     /// Compare every target row with what its block says it should be
     Verify(translation::VerifyArguments),
     /// Refresh the rows that verify finds to differ
@@ -88,7 +90,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Flag(command) => flag::run(&settings, &output, command),
         Command::Cohort(command) => cohort::run(&settings, &output, command),
         Command::Change(command) => change::run(&settings, &output, command),
-        Command::Backfill(arguments) => translation::backfill(&settings, &output, arguments),
+        Command::Backfill(arguments) => backfill::run(&settings, &output, arguments),
         Command::Verify(arguments) => translation::verify(&settings, &output, arguments),
         Command::Repair(arguments) => translation::repair(&settings, &output, arguments),
         Command::Write(arguments) => write::run(&settings, &output, arguments),

@@ -37,6 +37,13 @@ impl Output {
         write_line(&mut std::io::stdout().lock(), text);
     }
 
+    /// How far long work is, as one line of JSON on stderr; stdout stays one document.
+    pub fn line(&self, document: &impl Serialize) {
+        if let (true, Ok(text)) = (self.json, serde_json::to_string(document)) {
+            write_line(&mut std::io::stderr().lock(), &text);
+        }
+    }
+
     /// A remark for a person, on stderr; nothing with `--json`.
     pub fn note(&self, text: &str) {
         if !self.json {

@@ -1,4 +1,4 @@
-//! `changeover backfill`, `verify` and `repair`
+//! `changeover verify` and `repair`
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,19 +8,7 @@ use serde_json::json;
 
 use super::{Output, Settings, installed, table};
 use crate::primitives::ChangeName;
-use crate::translation::{BackfillOptions, BlockDrift, VerifyOptions, resolve};
-
-#[derive(Debug, clap::Args)]
-pub struct BackfillArguments {
-    /// The change; may be left out if only one is installed
-    name: Option<ChangeName>,
-    /// Keys in a batch [default: adapted so that a batch takes about 100 ms]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    batch_rows: Option<u32>,
-    /// Start from the first key although an earlier backfill was not finished
-    #[arg(long)]
-    restart: bool,
-}
+use crate::translation::{BlockDrift, VerifyOptions, resolve};
 
 #[derive(Debug, clap::Args)]
 pub struct VerifyArguments {
@@ -45,32 +33,6 @@ fn range_keys(text: &str) -> Result<usize, String> {
         Ok(number @ 1..=10_000_000) => Ok(number),
         _ => Err(String::from("a number from 1 to 10000000")),
     }
-}
-
-pub fn backfill(settings: &Settings, output: &Output, arguments: BackfillArguments) -> anyhow::Result<u8> {
-    let database = settings.open_app_database()?;
-    let mut connection = database.connection()?;
-    let change = installed(&mut connection, arguments.name.as_ref())?;
-    let model = resolve(&mut connection, &change.file)?;
-    let batch_rows = arguments.batch_rows.map(usize::try_from).transpose()?;
-    let options = BackfillOptions { batch_rows, restart: arguments.restart };
-    let mut bars = Bars::new(output);
-    let began = std::time::Instant::now();
-    let states = crate::translation::backfill(&mut connection, &model, options, &mut |block, done, total| {
-        bars.show(&format!("{} {}", block.id, block.target.name), done, total);
-        true
-    })?;
-    bars.finish();
-    let keys: i64 = states.iter().map(|state| state.keys_done).sum();
-    let rows = states.iter().map(|state| vec![state.block.clone(), state.keys_done.to_string()]);
-    let text = format!(
-        "{}\n{keys} keys in {:.1} s.\nNext: changeover verify {}",
-        table(&["block", "keys"], rows),
-        began.elapsed().as_secs_f64(),
-        change.name
-    );
-    output.result(&json!({ "change": change.name, "blocks": states }), &text);
-    Ok(0)
 }
 
 pub fn verify(settings: &Settings, output: &Output, arguments: VerifyArguments) -> anyhow::Result<u8> {

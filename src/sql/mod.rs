@@ -17,6 +17,7 @@ pub mod model;
 pub mod names;
 pub mod pending;
 pub mod postgres;
+pub mod postgres_batch;
 mod postgres_block;
 mod postgres_locks;
 mod postgres_triggers;

@@ -8,7 +8,8 @@ use super::keys::{Keys, is_there, parts_of, text_sql, variables};
 use super::model::{BlockModel, ChangeModel, Event, FollowModel, TableModel, trimmed};
 use super::names::{literal, quoted};
 use super::pending::{Guarded, PROTECTED_VARIABLES, Tries, Work, protected, record_keys, record_whole};
-use super::postgres_block::{apply_function, assign, batch_function, declarations, refresh_function};
+use super::postgres_batch::{batch_function, batch_signature};
+use super::postgres_block::{apply_function, assign, declarations, refresh_function};
 use super::postgres_locks::{exclusive_locks, key_locks, shared_lock};
 use super::postgres_triggers::{TransitionTables as _, trigger_name};
 pub use super::postgres_triggers::{Trigger, triggers};
@@ -108,6 +109,7 @@ pub fn drop_all(change: &ChangeModel) -> Vec<String> {
         let arrays: Vec<String> = types.iter().map(|sql_type| format!("{sql_type}[]")).collect();
         let (after, arrays) = (types.join(", "), arrays.join(", "));
         functions.push(format!("DROP FUNCTION IF EXISTS {}({after}, integer)", block_function(change, block, "batch")));
+        functions.push(format!("DROP FUNCTION IF EXISTS {}", batch_signature(change, block)));
         functions.push(format!("DROP FUNCTION IF EXISTS {}({arrays})", block_function(change, block, "refresh")));
         functions.push(format!("DROP FUNCTION IF EXISTS {}({arrays})", block_function(change, block, "apply")));
     }

@@ -1,307 +1,430 @@
-//! Filling the targets from the source model: every key of every block, in key order, in short transactions. A killed backfill goes on
-//! where it was: the last key is stored in the transaction that refreshed it. Never writes a source table.
+//! Filling the targets from the source model: every key of every forward block, in short transactions, by one or several workers. What is
+//! done is stored in the transaction that did it, so a killed backfill goes on where it was. Never writes a source table.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant as Clock};
 
-use crate::change::{Direction, Stage};
-use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
-use crate::primitives::Instant;
-use crate::sql::keys::{columns, parts, text_sql};
-use crate::sql::model::{BlockModel, ChangeModel};
-use crate::sql::verify::{KeyRange, keys_in_order};
-use crate::sql::{postgres, sqlite};
+use serde::{Deserialize, Serialize};
 
+use super::backfill_batch::Batches;
+use super::backfill_pace::{Pace, RateLimit, eta};
+use super::backfill_ranges::{Ranges, forget};
+use super::backfill_throttle::{Limits, Throttle};
+use super::backfill_worker::{Told, Worker};
 use super::error::TranslationError;
 use super::own::get_change;
-use super::progress::{BackfillProgress, backfill_progress, forget_backfills, store_backfill};
+use super::progress::{BackfillProgress, backfill_progress};
+use crate::change::{Direction, Stage};
+use crate::database::{Database, DatabaseConnection, DatabaseError, Dialect};
+use crate::sql::model::{BlockModel, ChangeModel};
 
 /// How a backfill runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct BackfillOptions {
-    /// Keys in a batch; `None` adapts it so that a batch takes about [`BATCH_TARGET`].
+    /// Keys in a batch; `None` adapts it so that a batch takes about 100 ms.
     pub batch_rows: Option<usize>,
-    /// Start from the first key of the first block, even if an earlier backfill was not finished.
+    /// Connections that fill at once, on PostgreSQL; SQLite has one writer.
+    pub workers: usize,
+    /// Keys in a second, of all workers together; `None`: as fast as they go.
+    pub rows_per_second: Option<u64>,
+    /// Wait while a standby is further behind than this; `None`: never.
+    pub lag_seconds_max: Option<u64>,
+    /// Wait while a replication slot keeps that much more WAL than at the beginning; `None`: never.
+    pub slot_megabytes_max: Option<u64>,
+    /// Wait while more backends of others than this run a statement; `None`: never.
+    pub active_backends_max: Option<u64>,
+    /// Only this block, such as `f2`; the ones before it must have been filled.
+    pub block: Option<String>,
+    /// Start from the first key, even if an earlier backfill was not finished.
     pub restart: bool,
+    /// If everything is filled already leave it so, instead of filling again from the first key.
+    pub only_rest: bool,
 }
 
-/// What a batch should take: long enough to be worth a transaction, short enough for writers to wait.
-pub const BATCH_TARGET: Duration = Duration::from_millis(100);
+impl Default for BackfillOptions {
+    fn default() -> Self {
+        Self {
+            batch_rows: None,
+            workers: 1,
+            rows_per_second: None,
+            lag_seconds_max: Some(10),
+            slot_megabytes_max: Some(1_024),
+            active_backends_max: None,
+            block: None,
+            restart: false,
+            only_rest: false,
+        }
+    }
+}
 
-/// SQLite has one writer, and who waits for it asks every now and then, up to 100 ms apart: a backfill that took the lock back at
-/// once would let nobody in. So the application has its turn after each batch, as long as the batch took.
-const WRITERS_TURN_MAX: Duration = Duration::from_millis(100);
+impl BackfillOptions {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            lag_seconds_max: self.lag_seconds_max,
+            slot_megabytes_max: self.slot_megabytes_max,
+            active_backends_max: self.active_backends_max,
+        }
+    }
+}
 
-const BATCH_ROWS_FIRST: usize = 500;
-const BATCH_ROWS_MAX: usize = 20_000;
-const BATCH_ROWS_MIN: usize = 20;
+/// How far a block's backfill is, told after each batch and while it waits.
+#[derive(Debug)]
+pub struct BackfillStep<'a> {
+    pub block: &'a BlockModel,
+    pub keys_done: u64,
+    /// As estimated when the block began; never less than `keys_done`.
+    pub keys_total: u64,
+    /// Of the last seconds.
+    pub keys_per_second: f64,
+    /// Until the end of this block.
+    pub eta: Option<Duration>,
+    /// Why it waits, while it does.
+    pub throttled: Option<String>,
+}
 
-/// Attempts at a batch whose transaction the database aborted as a deadlock victim.
-const BATCH_ATTEMPTS: u32 = 12;
+/// What a backfill has done.
+#[derive(Debug, Clone, Serialize)]
+pub struct Filled {
+    /// Each block's state: one that is not `finished` was stopped.
+    pub blocks: Vec<BackfillProgress>,
+    /// True if every block that was asked for is filled.
+    pub finished: bool,
+    /// Keys refreshed by this run.
+    pub keys: u64,
+    pub seconds: f64,
+    /// WAL that the PostgreSQL server wrote meanwhile, whoever caused it.
+    pub wal_bytes: Option<i64>,
+}
 
-/// Tells how far a block is and returns false to stop after this batch: (block, keys done, keys in all as estimated at its start).
-pub type OnBatch<'a> = &'a mut dyn FnMut(&BlockModel, u64, u64) -> bool;
+/// Tells how far it is; false stops the backfill after the batches that are being written.
+pub type OnStep<'a> = &'a mut dyn FnMut(&BackfillStep<'_>) -> bool;
 
-/// Fills every forward block. Returns the state of each; a block that is not `finished` was stopped by `on_batch`.
+/// How often it is told how far a backfill is while no batch ends.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// How often a backfill looks whether another process has filled the parts that it holds.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Fills every forward block on one connection. `on_batch` is told the block, its keys done and in all, and returns false to stop. Returns
+/// the state of each block; one that is not `finished` was stopped.
 pub fn backfill(
     connection: &mut DatabaseConnection,
     model: &ChangeModel,
     options: BackfillOptions,
-    on_batch: OnBatch<'_>,
+    on_batch: &mut dyn FnMut(&BlockModel, u64, u64) -> bool,
 ) -> Result<Vec<BackfillProgress>, TranslationError> {
-    let change = get_change(connection, &model.name)?;
-    if !change.stage.translates_forward() {
-        return Err(TranslationError::WrongStage {
-            name: change.name,
-            stage: change.stage,
-            what: "a backfill",
-            remedy: if change.stage == Stage::Off {
-                "move it to `dualwrite` first, so that writes made meanwhile are translated too"
-            } else {
-                "its translation has ended"
-            },
-        });
-    }
-    let blocks: Vec<&BlockModel> = model.blocks_of(Direction::Forward).collect();
-    let mut states = backfill_progress(connection, &model.name)?;
-    let all_finished =
-        blocks.iter().all(|block| states.iter().any(|state| state.block == block.id.to_string() && state.finished));
-    if options.restart || all_finished {
-        forget_backfills(connection, &model.name)?;
-        states.clear();
-    }
+    let mut on_step = |step: &BackfillStep<'_>| on_batch(step.block, step.keys_done, step.keys_total);
+    Ok(fill(&mut [connection], model, &options, &mut on_step)?.blocks)
+}
+
+/// Fills with as many connections as the options say workers.
+pub fn backfill_with(
+    database: &Database,
+    model: &ChangeModel,
+    options: &BackfillOptions,
+    on_step: OnStep<'_>,
+) -> Result<Filled, TranslationError> {
+    let workers = match database.dialect() {
+        Dialect::Postgres => options.workers.max(1),
+        Dialect::Sqlite => 1,
+    };
+    let mut open = (0..workers).map(|_| DatabaseConnection::open(database.url())).collect::<Result<Vec<_>, _>>()?;
+    let mut connections: Vec<&mut DatabaseConnection> = open.iter_mut().collect();
+    fill(&mut connections, model, options, on_step)
+}
+
+/// The first connection also does what is done once.
+fn fill(
+    connections: &mut [&mut DatabaseConnection],
+    model: &ChangeModel,
+    options: &BackfillOptions,
+    on_step: OnStep<'_>,
+) -> Result<Filled, TranslationError> {
+    let began = Clock::now();
+    let first = first(connections)?;
+    let blocks = blocks_to_fill(first, model, options)?;
+    let wal = wal_position(first)?;
+    let (mut finished, mut keys) = (true, 0u64);
     for block in blocks {
-        let stored = states.iter().position(|state| state.block == block.id.to_string()).map(|at| states.remove(at));
-        let state = stored.unwrap_or_else(|| fresh(block));
-        if state.finished {
-            continue;
-        }
-        let finished = Filling { model, block, options }.run(connection, state, on_batch)?;
+        let filling = Filling::new(model, block, options);
+        finished = filling.run(connections, on_step)?;
+        keys = keys.saturating_add(filling.keys.load(Ordering::Relaxed));
         if !finished {
             break;
         }
     }
-    Ok(backfill_progress(connection, &model.name)?)
+    let first = self::first(connections)?;
+    let wal_bytes = match (wal, wal_position(first)?) {
+        (Some(from), Some(to)) => Some(to.saturating_sub(from)),
+        _ => None,
+    };
+    let blocks = backfill_progress(first, &model.name)?;
+    Ok(Filled { blocks, finished, keys, seconds: began.elapsed().as_secs_f64(), wal_bytes })
 }
 
-fn fresh(block: &BlockModel) -> BackfillProgress {
-    let now = Instant::from(jiff::Timestamp::now());
-    BackfillProgress {
-        block: block.id.to_string(),
-        last_key: None,
-        keys_done: 0,
-        finished: false,
-        started_at: now,
-        updated_at: now,
+fn first<'a>(connections: &'a mut [&mut DatabaseConnection]) -> Result<&'a mut DatabaseConnection, TranslationError> {
+    match connections.first_mut() {
+        Some(connection) => Ok(connection),
+        None => Err(TranslationError::Unsupported(String::from("a backfill needs a worker"))),
     }
 }
 
-struct Filling<'a> {
+/// The blocks that have to be filled, in order; what the options say is forgotten has been.
+fn blocks_to_fill<'a>(
+    connection: &mut DatabaseConnection,
     model: &'a ChangeModel,
-    block: &'a BlockModel,
-    options: BackfillOptions,
+    options: &BackfillOptions,
+) -> Result<Vec<&'a BlockModel>, TranslationError> {
+    refuse_stage(connection, model)?;
+    let all: Vec<&BlockModel> = model.blocks_of(Direction::Forward).collect();
+    let states = backfill_progress(connection, &model.name)?;
+    let is_finished =
+        |block: &BlockModel| states.iter().any(|state| state.block == block.id.to_string() && state.finished);
+    let (wanted, later) = match &options.block {
+        None => (all.clone(), Vec::new()),
+        Some(id) => {
+            let at = position(model, &all, id)?;
+            let (before, rest) = all.split_at(at);
+            if let Some(unfilled) = before.iter().find(|block| !is_finished(block)) {
+                return Err(TranslationError::Unsupported(format!(
+                    "block {id} may read what {} writes, which is not filled yet: fill that first",
+                    unfilled.label()
+                )));
+            }
+            let (wanted, later) = rest.split_at(rest.len().min(1));
+            (wanted.to_vec(), later.to_vec())
+        }
+    };
+    let again = wanted.iter().all(|block| is_finished(block)) && !options.only_rest;
+    if options.restart || again {
+        // Later blocks may read what this one writes, and a backfill's writes do not cascade.
+        let forgotten: Vec<&BlockModel> = wanted.iter().chain(&later).copied().collect();
+        forget(connection, &model.name, &forgotten)?;
+        return Ok(wanted);
+    }
+    Ok(wanted.into_iter().filter(|block| !is_finished(block)).collect())
 }
 
-impl Filling<'_> {
-    /// Runs batches until no key is left or `on_batch` says stop. Returns whether the block is finished.
-    fn run(
-        &self,
-        connection: &mut DatabaseConnection,
-        mut state: BackfillProgress,
-        on_batch: OnBatch<'_>,
-    ) -> Result<bool, TranslationError> {
-        let total = self.estimate(connection)?;
-        let mut batch_rows = self.options.batch_rows.unwrap_or(BATCH_ROWS_FIRST);
-        let mut analyze_at: u64 = 1_000;
-        loop {
-            let began = Clock::now();
-            state =
-                connection.in_transaction_with_retry(BATCH_ATTEMPTS, DatabaseError::is_retryable, |connection| {
-                    let next = self.batch(connection, &state, batch_rows)?;
-                    store_backfill(connection, &self.model.name, &next)?;
-                    Ok(next)
-                })?;
-            let took = began.elapsed();
-            let done = u64::try_from(state.keys_done).unwrap_or(0);
-            let goes_on = on_batch(self.block, done, total.max(done));
-            if state.finished || done >= analyze_at {
-                self.analyze(connection)?;
-                analyze_at = done.saturating_mul(4);
-            }
-            if state.finished {
-                return Ok(true);
-            }
-            if !goes_on {
-                return Ok(false);
-            }
-            if connection.dialect() == Dialect::Sqlite {
-                std::thread::sleep(took.min(WRITERS_TURN_MAX));
-            }
-            if self.options.batch_rows.is_none() {
-                batch_rows = adapted(batch_rows, took);
-            }
+fn refuse_stage(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<(), TranslationError> {
+    let change = get_change(connection, &model.name)?;
+    if change.stage.translates_forward() {
+        return Ok(());
+    }
+    Err(TranslationError::WrongStage {
+        name: change.name,
+        stage: change.stage,
+        what: "a backfill",
+        remedy: if change.stage == Stage::Off {
+            "move it to `dualwrite` first, so that writes made meanwhile are translated too"
+        } else {
+            "its translation has ended"
+        },
+    })
+}
+
+fn position(model: &ChangeModel, forward: &[&BlockModel], id: &str) -> Result<usize, TranslationError> {
+    if let Some(at) = forward.iter().position(|block| block.id.to_string() == id) {
+        return Ok(at);
+    }
+    if model.blocks_of(Direction::Backward).any(|block| block.id.to_string() == id) {
+        return Err(TranslationError::Unsupported(format!(
+            "block {id} goes backward, and the old model is complete already: only forward blocks are filled. `changeover repair` refreshes \
+             what differs of backward blocks"
+        )));
+    }
+    Err(TranslationError::NoBlock(id.to_owned()))
+}
+
+/// Where PostgreSQL's WAL is, in bytes from its beginning.
+fn wal_position(connection: &mut DatabaseConnection) -> Result<Option<i64>, DatabaseError> {
+    match connection.dialect() {
+        Dialect::Postgres => {
+            let sql =
+                "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS bytes WHERE NOT pg_is_in_recovery()";
+            connection.find_row(sql, &[])?.map(|row| row.integer("bytes")).transpose()
+        }
+        Dialect::Sqlite => Ok(None),
+    }
+}
+
+/// How many keys a block has, roughly and at once.
+pub(super) fn estimated_keys(connection: &mut DatabaseConnection, block: &BlockModel) -> Result<u64, DatabaseError> {
+    let table = &block.driving.table.sql;
+    let sql = match connection.dialect() {
+        // A partitioned table's own count is of all of its partitions, where it has been analysed.
+        Dialect::Postgres => format!(
+            "SELECT CASE WHEN reltuples > 0 THEN reltuples::bigint ELSE (SELECT count(*) FROM {table}) END AS keys \
+             FROM pg_class WHERE oid = '{}'::regclass",
+            table.replace('\'', "''")
+        ),
+        Dialect::Sqlite => format!("SELECT count(*) AS keys FROM {table}"),
+    };
+    Ok(u64::try_from(connection.get_row(&sql, &[])?.integer("keys")?).unwrap_or(0))
+}
+
+/// One block being filled: what its workers share.
+pub(super) struct Filling<'a> {
+    pub ranges: Ranges<'a>,
+    pub batches: Batches<'a>,
+    pub options: &'a BackfillOptions,
+    pub throttle: Throttle,
+    pub rate: RateLimit,
+    pub stop: AtomicBool,
+    /// Keys refreshed by this run.
+    pub keys: std::sync::atomic::AtomicU64,
+    /// The number of keys at which the target is analysed next.
+    pub analyze_at: std::sync::atomic::AtomicU64,
+}
+
+impl<'a> Filling<'a> {
+    fn new(model: &'a ChangeModel, block: &'a BlockModel, options: &'a BackfillOptions) -> Self {
+        Self {
+            ranges: Ranges { model, block },
+            batches: Batches { model, block },
+            options,
+            throttle: Throttle::new(options.limits()),
+            rate: RateLimit::new(options.rows_per_second),
+            stop: AtomicBool::new(false),
+            keys: 0.into(),
+            analyze_at: 1_000.into(),
         }
     }
 
-    /// The next batch, inside the caller's transaction.
-    fn batch(
+    pub fn block(&self) -> &'a BlockModel {
+        self.batches.block
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Runs workers until no part is left or `on_step` says stop. Returns whether the block is finished.
+    fn run(&self, connections: &mut [&mut DatabaseConnection], on_step: OnStep<'_>) -> Result<bool, TranslationError> {
+        let workers = connections.len();
+        let connection = first(connections)?;
+        let total = estimated_keys(connection, self.block())?;
+        self.batches.create_function(connection)?;
+        if !self.ranges.prepare(connection, workers, total)? {
+            return Ok(true);
+        }
+        let mut telling = Telling::new(self, (self.done(connection)?, total), on_step);
+        loop {
+            self.work(connections, &mut telling)?;
+            let connection = first(connections)?;
+            if self.ranges.finish(connection)? {
+                self.analyze(connection)?;
+                return Ok(true);
+            }
+            if self.is_stopped() {
+                return Ok(false);
+            }
+            // Another process fills the parts that are left; if it dies they are free.
+            telling.take(Told::Waits(String::from("another process fills the last parts")));
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Runs each connection's worker to its end, and tells what they did: a single worker on this thread, so that what `on_step` returns
+    /// counts before the next batch.
+    fn work(
         &self,
-        connection: &mut DatabaseConnection,
-        state: &BackfillProgress,
-        batch_rows: usize,
-    ) -> Result<BackfillProgress, DatabaseError> {
-        let (last_key, count) = match connection.dialect() {
-            Dialect::Postgres => self.batch_on_postgres(connection, state.last_key.as_deref(), batch_rows)?,
-            Dialect::Sqlite => self.batch_on_sqlite(connection, state.last_key.as_deref(), batch_rows)?,
-        };
-        let key_count = i64::try_from(count).unwrap_or(i64::MAX);
-        Ok(BackfillProgress {
-            last_key: last_key.or_else(|| state.last_key.clone()),
-            keys_done: state.keys_done.saturating_add(key_count),
-            finished: count < batch_rows,
-            updated_at: jiff::Timestamp::now().into(),
-            ..state.clone()
+        connections: &mut [&mut DatabaseConnection],
+        telling: &mut Telling<'_, '_>,
+    ) -> Result<(), TranslationError> {
+        if let [connection] = connections {
+            return Worker::new(self, 0, |told| telling.take(told)).run(connection);
+        }
+        std::thread::scope(|scope| {
+            let (sender, told) = channel();
+            let threads: Vec<_> = connections
+                .iter_mut()
+                .enumerate()
+                .map(|(number, connection)| {
+                    let sender = sender.clone();
+                    let mut worker = Worker::new(self, number, move |told| drop(sender.send(told)));
+                    scope.spawn(move || worker.run(connection))
+                })
+                .collect();
+            drop(sender);
+            telling.follow(&told);
+            let mut outcome = Ok(());
+            for thread in threads {
+                let ended = thread.join().unwrap_or_else(|_| {
+                    Err(TranslationError::Unsupported(String::from("a worker of the backfill panicked")))
+                });
+                outcome = outcome.and(ended);
+            }
+            outcome
         })
     }
 
-    fn batch_on_postgres(
-        &self,
-        connection: &mut DatabaseConnection,
-        after: Option<&str>,
-        batch_rows: usize,
-    ) -> Result<(Option<String>, usize), DatabaseError> {
-        connection
-            .batch(&format!("SELECT set_config('{}', 'backfill', true)", postgres::direction_setting(self.model)))?;
-        let key = &self.block.driving.key;
-        let after = match after.and_then(|after| parts(key, after)) {
-            Some(parts) => parts.into_iter().map(Value::from).collect(),
-            None => vec![Value::Null; key.len()],
-        };
-        let casts: Vec<String> = key
-            .iter()
-            .enumerate()
-            .map(|(index, column)| format!("${}::text::{}", index + 2, column.sql_type))
-            .collect();
-        let sql = format!(
-            "SELECT last_key, key_count FROM {}({}, $1::integer)",
-            postgres::block_function(self.model, self.block, "batch"),
-            casts.join(", "),
-        );
-        let values: Vec<Value> = std::iter::once(Value::from(rows_value(batch_rows))).chain(after).collect();
-        let row = connection.get_row(&sql, &values)?;
-        Ok((row.find_text("last_key")?, usize::try_from(row.integer("key_count")?).unwrap_or(0)))
-    }
-
-    fn batch_on_sqlite(
-        &self,
-        connection: &mut DatabaseConnection,
-        after: Option<&str>,
-        batch_rows: usize,
-    ) -> Result<(Option<String>, usize), DatabaseError> {
-        let block = self.block;
-        let key = columns("k", block.driving.key.iter().map(|column| &column.name));
-        let last_first: Vec<String> = key.iter().map(|column| format!("{column} DESC")).collect();
-        let rest = KeyRange::Between { after: after.map(str::to_owned), until: None };
-        let next = format!("({} LIMIT {batch_rows})", keys_in_order(block, &rest));
-        let found = connection.query(
-            &format!(
-                "SELECT {} AS last_key, (SELECT count(*) FROM {next}) AS keys FROM {next} k ORDER BY {} LIMIT 1",
-                text_sql(Dialect::Sqlite, &key),
-                last_first.join(", "),
-            ),
-            &[],
-        )?;
-        let Some(row) = found.first() else { return Ok((None, 0)) };
-        let Some(last_key) = row.find_text("last_key")? else { return Ok((None, 0)) };
-        let range = KeyRange::Between { after: after.map(str::to_owned), until: Some(last_key.clone()) };
-        let control = sqlite::control_table(self.model);
-        connection.batch(&format!("UPDATE {control} SET mode = {}", sqlite::BACKFILL))?;
-        connection.batch(&format!(
-            "INSERT INTO {} SELECT {}, 0 FROM ({}) k WHERE 1 = 1{}",
-            sqlite::refresh_view(self.model, block),
-            key.join(", "),
-            keys_in_order(block, &range),
-            sqlite::and_thawed(block, &key),
-        ))?;
-        connection.batch(&format!("UPDATE {control} SET mode = 0"))?;
-        Ok((Some(last_key), usize::try_from(row.integer("keys")?).unwrap_or(0)))
-    }
-
-    /// How many keys there are, roughly and at once.
-    fn estimate(&self, connection: &mut DatabaseConnection) -> Result<u64, DatabaseError> {
-        let table = &self.block.driving.table.sql;
-        let sql = match connection.dialect() {
-            Dialect::Postgres => format!(
-                "SELECT CASE WHEN reltuples > 0 THEN reltuples::bigint ELSE (SELECT count(*) FROM {table}) END AS keys \
-                 FROM pg_class WHERE oid = '{}'::regclass",
-                table.replace('\'', "''")
-            ),
-            Dialect::Sqlite => format!("SELECT count(*) AS keys FROM {table}"),
-        };
-        Ok(u64::try_from(connection.get_row(&sql, &[])?.integer("keys")?).unwrap_or(0))
+    /// Keys that were done before this run.
+    fn done(&self, connection: &mut DatabaseConnection) -> Result<u64, DatabaseError> {
+        let id = self.block().id.to_string();
+        let states = backfill_progress(connection, &self.ranges.model.name)?;
+        let done = states.iter().find(|state| state.block == id).map_or(0, |state| state.keys_done);
+        Ok(u64::try_from(done).unwrap_or(0))
     }
 
     /// A plan made while a target was empty would scan it as it grows.
-    fn analyze(&self, connection: &mut DatabaseConnection) -> Result<(), DatabaseError> {
+    pub fn analyze(&self, connection: &mut DatabaseConnection) -> Result<(), DatabaseError> {
         match connection.dialect() {
-            Dialect::Postgres => connection.batch(&format!("ANALYZE {}", self.block.target.sql)),
+            Dialect::Postgres => connection.batch(&format!("ANALYZE {}", self.block().target.sql)),
             Dialect::Sqlite => Ok(()),
         }
     }
 }
 
-fn rows_value(rows: usize) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
+/// What is told of a block, by the thread that began the backfill.
+struct Telling<'a, 'b> {
+    filling: &'a Filling<'a>,
+    before: u64,
+    total: u64,
+    pace: Pace,
+    throttled: Option<String>,
+    told_at: Clock,
+    on_step: OnStep<'b>,
 }
 
-/// The next batch's size: towards [`BATCH_TARGET`], at most doubling or halving.
-fn adapted(batch_rows: usize, took: Duration) -> usize {
-    let next = if took < BATCH_TARGET / 2 {
-        batch_rows * 2
-    } else if took < BATCH_TARGET {
-        batch_rows + batch_rows / 4
-    } else if took < BATCH_TARGET * 2 {
-        batch_rows - batch_rows / 4
-    } else {
-        batch_rows / 2
-    };
-    next.clamp(BATCH_ROWS_MIN, BATCH_ROWS_MAX)
-}
-
-/// Fills every forward block's target in the current transaction, which the caller will roll back: for comparisons before
-/// anything is installed.
-pub fn fill_in_transaction(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<(), DatabaseError> {
-    for block in model.blocks_of(Direction::Forward) {
-        let key = columns("k", block.driving.key.iter().map(|column| &column.name));
-        let all = keys_in_order(block, &KeyRange::Between { after: None, until: None });
-        let sql = match connection.dialect() {
-            Dialect::Postgres => {
-                let arrays: Vec<String> = key.iter().map(|column| format!("array_agg({column})")).collect();
-                let apply = postgres::block_function(model, block, "apply");
-                format!("SELECT {apply}({}) FROM ({all}) k HAVING count(*) > 0", arrays.join(", "))
-            }
-            Dialect::Sqlite => format!(
-                "INSERT INTO {} SELECT {}, 0 FROM ({all}) k WHERE 1 = 1{}",
-                sqlite::refresh_view(model, block),
-                key.join(", "),
-                sqlite::and_thawed(block, &key),
-            ),
-        };
-        connection.batch(&sql)?;
+impl<'a, 'b> Telling<'a, 'b> {
+    fn new(filling: &'a Filling<'a>, (before, total): (u64, u64), on_step: OnStep<'b>) -> Self {
+        Self { filling, before, total, pace: Pace::default(), throttled: None, told_at: Clock::now(), on_step }
     }
-    Ok(())
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Until every worker has ended.
+    fn follow(&mut self, events: &Receiver<Told>) {
+        loop {
+            match events.recv_timeout(TELL_EVERY) {
+                Ok(told) => self.take(told),
+                Err(RecvTimeoutError::Timeout) => self.take(Told::Nap),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
 
-    #[test]
-    fn batches_grow_while_quick_and_shrink_when_slow() {
-        assert_eq!(adapted(500, Duration::from_millis(10)), 1_000);
-        assert_eq!(adapted(500, Duration::from_millis(80)), 625);
-        assert_eq!(adapted(500, Duration::from_millis(150)), 375);
-        assert_eq!(adapted(500, Duration::from_secs(1)), 250);
-        assert_eq!(adapted(20, Duration::from_secs(1)), BATCH_ROWS_MIN);
-        assert_eq!(adapted(BATCH_ROWS_MAX, Duration::ZERO), BATCH_ROWS_MAX);
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Batch => self.throttled = None,
+            Told::Waits(reason) => self.throttled = Some(reason),
+            Told::Nap if self.told_at.elapsed() < TELL_EVERY => return,
+            Told::Nap => {}
+        }
+        self.told_at = Clock::now();
+        let done = self.before.saturating_add(self.filling.keys.load(Ordering::Relaxed));
+        let total = self.total.max(done);
+        let keys_per_second = self.pace.note(done);
+        let step = BackfillStep {
+            block: self.filling.block(),
+            keys_done: done,
+            keys_total: total,
+            keys_per_second,
+            eta: eta(total - done, keys_per_second),
+            throttled: self.throttled.clone(),
+        };
+        if !(self.on_step)(&step) {
+            self.filling.stop.store(true, Ordering::Relaxed);
+        }
     }
 }

@@ -2,6 +2,12 @@
 //! filling and verifying the new model, and the comparison of old and new allocation.
 
 mod backfill;
+mod backfill_batch;
+mod backfill_estimate;
+mod backfill_pace;
+mod backfill_ranges;
+mod backfill_throttle;
+mod backfill_worker;
 pub mod catalogue;
 mod check;
 pub mod compare;
@@ -28,7 +34,9 @@ mod what_if;
 mod writers;
 pub mod writes;
 
-pub use backfill::{BackfillOptions, backfill, fill_in_transaction};
+pub use backfill::{BackfillOptions, BackfillStep, Filled, backfill, backfill_with};
+pub use backfill_batch::fill_in_transaction;
+pub use backfill_estimate::{Estimate, estimate_backfill};
 pub use catalogue::{find_table, list_table_names, read_catalogue};
 pub use check::{CheckError, Checked, CheckedBlock, Reads, check};
 pub use cover::{cover, cover_plan};

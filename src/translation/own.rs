@@ -42,8 +42,18 @@ pub struct Deed<'a> {
 }
 
 /// Tables whose rows a change takes with it, each with a column `change`.
-pub(super) const BY_CHANGE: [&str; 9] =
-    ["laws", "idempotency", "range", "drift", "sentinel", "gap", "pending", "verification", "backfill"];
+pub(super) const BY_CHANGE: [&str; 10] = [
+    "laws",
+    "idempotency",
+    "range",
+    "drift",
+    "sentinel",
+    "gap",
+    "pending",
+    "verification",
+    "backfill_range",
+    "backfill",
+];
 
 /// Those of them whose rows are of one block, with a column `block`.
 pub(super) const BY_BLOCK: [&str; 6] = ["range", "drift", "sentinel", "pending", "verification", "backfill"];
@@ -82,6 +92,7 @@ fn first_tables(dialect: Dialect, table: &dyn Fn(&str, &str) -> String) -> Vec<S
             "change TEXT NOT NULL, block TEXT NOT NULL, last_key TEXT, keys_done BIGINT NOT NULL, finished BIGINT NOT NULL, \
              started_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, PRIMARY KEY (change, block)",
         ),
+        table("backfill_range", BACKFILL_RANGE),
         table(
             "verification",
             "change TEXT NOT NULL, block TEXT NOT NULL, started_at BIGINT NOT NULL, finished_at BIGINT NOT NULL, keys BIGINT NOT NULL, \
@@ -94,6 +105,11 @@ fn first_tables(dialect: Dialect, table: &dyn Fn(&str, &str) -> String) -> Vec<S
 pub fn create_missing_tables(connection: &mut DatabaseConnection) -> Result<(), DatabaseError> {
     create_tables(connection.dialect()).iter().try_for_each(|statement| connection.batch(statement))
 }
+
+/// A part of a block's keys in a backfill: those after `after_key` (NULL: from the first) up to `until_key` (NULL: to the last), filled up to
+/// `last_key` (NULL: nothing yet). Its row's lock is the claim of the worker that fills it.
+pub(super) const BACKFILL_RANGE: &str = "change TEXT NOT NULL, block TEXT NOT NULL, number BIGINT NOT NULL, after_key TEXT, until_key TEXT, \
+     last_key TEXT, keys_done BIGINT NOT NULL, finished BIGINT NOT NULL, updated_at BIGINT NOT NULL, PRIMARY KEY (change, block, number)";
 
 /// Statements that remove what [`create_tables`] made, once no change is left.
 #[must_use]

@@ -6,11 +6,13 @@ use crate::database::{DatabaseConnection, DatabaseError, Value};
 use crate::primitives::{ChangeName, Instant};
 use crate::sql::names::own;
 
+use super::own::is_table_there;
+
 /// A block's backfill.
 #[derive(Debug, Clone, Serialize)]
 pub struct BackfillProgress {
     pub block: String,
-    /// The last driving key that has been refreshed, as the database prints it.
+    /// The last driving key that has been refreshed, as the database prints it; not known while several workers fill the block.
     pub last_key: Option<String>,
     pub keys_done: i64,
     pub finished: bool,
@@ -38,14 +40,15 @@ impl Verification {
     }
 }
 
-/// The backfill of each block that has begun, by block.
+/// The backfill of each block that has begun, by block. What several workers have done of a block is told together.
 pub fn backfill_progress(
     connection: &mut DatabaseConnection,
     change: &ChangeName,
 ) -> Result<Vec<BackfillProgress>, DatabaseError> {
     let sql = format!("SELECT * FROM {} WHERE change = $1 ORDER BY block", own(connection.dialect(), "backfill"));
     let rows = connection.query(&sql, &[Value::from(change.as_str())])?;
-    rows.iter()
+    let mut found = rows
+        .iter()
         .map(|row| {
             Ok(BackfillProgress {
                 block: row.text("block")?,
@@ -56,38 +59,33 @@ pub fn backfill_progress(
                 updated_at: Instant::from_micros(row.integer("updated_at")?),
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, DatabaseError>>()?;
+    // An installation made by an earlier version has no parts.
+    if is_table_there(connection, "backfill_range")? {
+        add_ranges(connection, change, &mut found)?;
+    }
+    Ok(found)
 }
 
-/// Stores how far a block's backfill is.
-pub fn store_backfill(
+fn add_ranges(
     connection: &mut DatabaseConnection,
     change: &ChangeName,
-    progress: &BackfillProgress,
+    found: &mut [BackfillProgress],
 ) -> Result<(), DatabaseError> {
     let sql = format!(
-        "INSERT INTO {} (change, block, last_key, keys_done, finished, started_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (change, block) DO UPDATE SET last_key = excluded.last_key, keys_done = excluded.keys_done,
-           finished = excluded.finished, started_at = excluded.started_at, updated_at = excluded.updated_at",
-        own(connection.dialect(), "backfill")
+        "SELECT block, CAST(sum(keys_done) AS bigint) AS keys_done, max(updated_at) AS updated_at,
+           CASE WHEN count(*) = 1 THEN max(last_key) END AS last_key
+         FROM {} WHERE change = $1 GROUP BY block",
+        own(connection.dialect(), "backfill_range")
     );
-    let values = [
-        Value::from(change.as_str()),
-        Value::from(progress.block.as_str()),
-        Value::from(progress.last_key.clone()),
-        Value::from(progress.keys_done),
-        Value::from(i64::from(progress.finished)),
-        Value::from(progress.started_at.as_micros()),
-        Value::from(progress.updated_at.as_micros()),
-    ];
-    connection.execute(&sql, &values)?;
-    Ok(())
-}
-
-/// Forgets a change's backfills, so that the next one starts from the first key.
-pub fn forget_backfills(connection: &mut DatabaseConnection, change: &ChangeName) -> Result<(), DatabaseError> {
-    let sql = format!("DELETE FROM {} WHERE change = $1", own(connection.dialect(), "backfill"));
-    connection.execute(&sql, &[Value::from(change.as_str())])?;
+    for row in connection.query(&sql, &[Value::from(change.as_str())])? {
+        let block = row.text("block")?;
+        if let Some(state) = found.iter_mut().find(|state| state.block == block && !state.finished) {
+            state.keys_done = row.integer("keys_done")?;
+            state.updated_at = Instant::from_micros(row.integer("updated_at")?);
+            state.last_key = row.find_text("last_key")?;
+        }
+    }
     Ok(())
 }
 

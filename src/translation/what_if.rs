@@ -1,6 +1,6 @@
 //! What a comparison would say before anything is installed: the new model is filled in a transaction that is always rolled back.
 
-use super::backfill::fill_in_transaction;
+use super::backfill_batch::fill_in_transaction;
 use super::compare::{CompareError, CompareRequest, compare};
 use super::error::TranslationError;
 use super::own::{are_tables_there, create_tables, find_change};

@@ -97,11 +97,8 @@ impl<'a> Story<'a> {
         let connection = &mut *self.database.connection()?;
         let output = self.narrator.output();
         let mut bar = None;
-        let states = translation::backfill(
-            connection,
-            model,
-            BackfillOptions { batch_rows: None, restart: false },
-            &mut |block, done, total| {
+        let states =
+            translation::backfill(connection, model, BackfillOptions::default(), &mut |block, done, total| {
                 let (shown, bar) = bar.get_or_insert_with(|| (block.id, output.progress(&block.target.name, total)));
                 if *shown != block.id {
                     bar.finish_and_clear();
@@ -109,8 +106,7 @@ impl<'a> Story<'a> {
                 }
                 bar.set_position(done);
                 true
-            },
-        )?;
+            })?;
         if let Some((_, bar)) = bar {
             bar.finish_and_clear();
         }

@@ -1,4 +1,4 @@
-//! `/api/v1/changes`: installing and uninstalling a change, and filling and mending its new model.
+//! `/api/v1/changes`: installing and uninstalling a change, and mending its new model.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json, Path, Query};
@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::changes::{ChangeAnswer, record};
-use super::jobs::{JobAnswer, accepted, start};
 use crate::change::{ChangeFile, Mistake};
 use crate::http::auth::{Admin, Caller};
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::ChangeName;
-use crate::store::jobs::{JobKind, NewJob};
 use crate::translation::own::get_change;
 use crate::translation::{BlockDrift, Deed, VerifyOptions, check, install, repair, resolve, uninstall, update, verify};
 
@@ -120,28 +118,6 @@ pub async fn delete(
         })
         .await?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// Starts filling the new model, or goes on where an earlier backfill was stopped. Answers at once with a job.
-#[utoipa::path(post, path = "/api/v1/changes/{name}/backfill", tag = "changes", params(("name" = String, Path)),
-    responses((status = 202, body = JobAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
-pub async fn start_backfill(
-    caller: Caller<Admin>,
-    state: Data<AppState>,
-    name: Path<ChangeName>,
-) -> Result<HttpResponse, Problem> {
-    let job = state
-        .blocking(move |state| {
-            let change = get_change(&mut *state.app().connection()?, &name)?;
-            if !change.stage.translates_forward() {
-                let detail = format!("`{name}` is at stage `{}`: move it to `dualwrite` first.", change.stage);
-                return Err(Problem::new(Code::Refused, detail));
-            }
-            let new = NewJob { kind: JobKind::Backfill, change: &name, arguments: json!({}), actor: caller.actor() };
-            start(state, &new)
-        })
-        .await?;
-    Ok(accepted(&job))
 }
 
 /// Refreshes the rows that verify finds to differ, and verifies again. Answers when it is done.

@@ -2,6 +2,7 @@
 //! the answer; they see neither pool nor SQL.
 
 pub mod audit;
+pub mod backfills;
 pub mod changes;
 pub mod cohorts;
 pub mod flags;

@@ -20,7 +20,7 @@ use crate::sql::model::ChangeModel;
 use crate::sql::pending::Work;
 use crate::sql::{journal as journal_sql, postgres, sqlite};
 
-use super::backfill::fill_in_transaction;
+use super::backfill_batch::fill_in_transaction;
 use super::error::TranslationError;
 use super::own::{InstalledChange, are_tables_there, create_tables, find_change};
 use super::progress::backfill_progress;

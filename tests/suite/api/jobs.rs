@@ -7,10 +7,11 @@ use changeover::change::Stage;
 use changeover::jobs::{Leases, Outcome, Run, Runner, Surroundings, Work, WorkError};
 use changeover::store::jobs::{self, JobFilter, JobKind, JobProgress, JobState, NewJob};
 use changeover::store::{PageRequest, Store};
+use changeover::translation::backfill_progress;
 use serde_json::{Value, json};
 
 use super::Api;
-use crate::support::{TestDatabase, each_database};
+use crate::support::{Server, TestDatabase, each_database};
 use crate::translation::{file, install_file, loaded};
 
 const BACKFILL: &str = "/api/v1/changes/billing-allocation/backfill";
@@ -144,7 +145,11 @@ fn a_running_job_is_cancelled_or_goes_on_elsewhere_when_its_server_stops() {
         let job = store.read(|conn| jobs::get(conn, &id)).unwrap();
         assert_eq!((job.state, job.attempts, job.error), (JobState::Queued, 0, None), "a stop is no failure");
         let second = runner(&database, Leases::TTL, goes_on_until_told);
-        wait_until(&store, JobState::Running, 1);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while store.read(|conn| jobs::get(conn, &id)).unwrap().progress.done == 0 {
+            assert!(Instant::now() < deadline, "it tells nothing");
+            std::thread::yield_now();
+        }
         let origin = changeover::store::Origin { actor: "ada", reason: "enough" };
         store.write(|conn| jobs::cancel(conn, &id, origin)).unwrap();
         wait_until(&store, JobState::Cancelled, 1);
@@ -176,5 +181,45 @@ fn what_passes_is_tried_again_and_what_lasts_is_told() {
         assert_eq!((told[0].state, told[0].attempts, told[0].error.as_deref()), (JobState::Done, 2, None));
         assert_eq!(told[1].error.as_deref(), Some("the block is gone"));
         assert_eq!(told[2].error.as_deref(), Some("the work panicked: on purpose"));
+    });
+}
+
+/// A backfill of 24 keys, four in a second.
+fn slow_backfill(server: &Server) -> String {
+    let body = br#"{"rows_per_second": 4, "batch_rows": 1, "workers": 2, "restart": true}"#;
+    let headers = [("content-type", "application/json")];
+    let answer = server.send("POST", BACKFILL, &headers, Some(body));
+    assert_eq!(answer.status, 202, "{answer:?}");
+    serde_json::from_str::<Value>(&answer.body).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_job_whose_server_was_killed_goes_on_at_another() {
+    each_database(|database| {
+        dualwrite(&database);
+        let store = Store::open(database.database()).unwrap();
+        let start = || Server::start_with(&database, |command| command.args(["--lease-seconds", "2"]));
+        let first = start();
+        let id = slow_backfill(&first);
+        let job = || store.read(|conn| jobs::get(conn, &id)).unwrap();
+        let wait_for = |what: &str, holds: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !holds() {
+                assert!(Instant::now() < deadline, "{what}: {:?}", job());
+                std::thread::yield_now();
+            }
+        };
+        wait_for("it began", &|| job().progress.done >= 2);
+        let second = start();
+        drop(first);
+        let done_by_first = backfill_progress(&mut database.connection(), &"billing-allocation".parse().unwrap());
+        let done_by_first: i64 = done_by_first.unwrap().iter().map(|state| state.keys_done).sum();
+        wait_for("it was taken over", &|| job().attempts == 2);
+        wait_for("it ended", &|| job().state.is_ended());
+        let job = job();
+        assert_eq!((job.state, job.error.as_deref()), (JobState::Done, None), "{job:?}");
+        let keys = job.result.unwrap()["keys"].as_i64().unwrap();
+        assert_eq!(keys + done_by_first, 24, "nothing is done twice, nothing is left out");
+        drop(second);
     });
 }

@@ -198,7 +198,7 @@ impl<'a> Installed<'a> {
     }
 
     fn fill(&self) {
-        let options = BackfillOptions { batch_rows: None, restart: false };
+        let options = BackfillOptions::default();
         let states = backfill(&mut self.database.connection(), &self.model, options, &mut |_, _, _| true).unwrap();
         assert!(states.iter().all(|state| state.finished), "{states:?}");
     }

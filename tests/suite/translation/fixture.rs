@@ -83,7 +83,7 @@ pub fn go_to(connection: &mut DatabaseConnection, model: &ChangeModel, stage: St
         }
         step(connection, model, to);
         if to == Stage::DualWrite {
-            let options = BackfillOptions { batch_rows: Some(2), restart: false };
+            let options = BackfillOptions { batch_rows: Some(2), ..BackfillOptions::default() };
             backfill(connection, model, options, &mut |_, _, _| true).unwrap();
         }
     }

@@ -110,7 +110,7 @@ fn nothing_is_written_at_stage_off() {
         let mut connection = installed.connection();
         connection.batch("INSERT INTO users (id, name) VALUES (70, 'late')").unwrap();
         assert_eq!(count(&mut connection, "accounts"), 0);
-        let options = BackfillOptions { batch_rows: None, restart: false };
+        let options = BackfillOptions::default();
         let refused = backfill(&mut connection, &installed.model, options, &mut |_, _, _| true).unwrap_err();
         assert!(refused.to_string().contains("dualwrite"), "{refused}");
     });
@@ -131,7 +131,7 @@ fn gates_hold_back_what_is_not_ready_and_say_why() {
         let change = own::get_change(&mut connection, &model.name).unwrap();
         let found = gates(&mut connection, &model, &change, Stage::Shadow, &none).unwrap();
         assert!(found.iter().skip(1).all(|gate| !gate.holds) && found[1].evidence.contains("backfill"), "{found:#?}");
-        let options = BackfillOptions { batch_rows: None, restart: false };
+        let options = BackfillOptions::default();
         backfill(&mut connection, &model, options, &mut |_, _, _| true).unwrap();
         verify(&mut connection, &model, VerifyOptions::default(), &mut |_, _| {}).unwrap();
         assert!(gates(&mut connection, &model, &change, Stage::Shadow, &none).unwrap().iter().all(|gate| gate.holds));
@@ -149,9 +149,9 @@ fn a_stopped_backfill_goes_on_where_it_was() {
         let model = resolve(&mut connection, &file()).unwrap();
         install(&mut connection, &model, &file(), deed()).unwrap();
         step(&mut connection, &model, Stage::DualWrite);
-        let options = BackfillOptions { batch_rows: Some(2), restart: false };
+        let options = BackfillOptions { batch_rows: Some(2), ..BackfillOptions::default() };
         let mut batches = 0;
-        let states = backfill(&mut connection, &model, options, &mut |_, _, _| {
+        let states = backfill(&mut connection, &model, options.clone(), &mut |_, _, _| {
             batches += 1;
             batches < 5
         })
@@ -222,7 +222,7 @@ fn a_transaction_that_wrote_before_dualwrite_is_waited_for_on_postgres() {
         early.batch("COMMIT").unwrap();
         mover.join().unwrap();
     });
-    let options = BackfillOptions { batch_rows: None, restart: false };
+    let options = BackfillOptions::default();
     backfill(&mut connection, &model, options, &mut |_, _, _| true).unwrap();
     assert_eq!(count(&mut connection, "accounts WHERE owner_id = 80"), 1);
 }

@@ -46,15 +46,6 @@ fn resolve_block(
     };
     let written: Vec<&Column> =
         result.iter().filter_map(|name| target.find_column(&quoted(name))).filter(|column| !column.generated).collect();
-    // The split names result columns without regard to case; the target's column is called as the target calls it.
-    let named = |name: &str| {
-        let found = result.iter().find(|column| column.eq_ignore_ascii_case(name)).map_or(name, String::as_str);
-        written
-            .iter()
-            .find(|column| column.name.eq_ignore_ascii_case(found))
-            .map_or(found, |column| &column.name)
-            .to_owned()
-    };
     let identity = match block.identity.value.as_slice() {
         [] => target.primary_key.clone(),
         named => named
@@ -88,11 +79,7 @@ fn resolve_block(
         overrides_minted: written.iter().any(|column| column.is_minted),
         source,
         owns: block.owns.as_ref().map(|owns| owns.value.clone()),
-        split: block.split.as_ref().map(|split| SplitModel {
-            amount: named(&split.amount),
-            by: named(&split.by),
-            first: split.first.as_deref().map(named),
-        }),
+        split: split(block, &result, &written),
         follows: place.follows()?,
         frozen,
         insert: block.backward.insert,
@@ -102,6 +89,17 @@ fn resolve_block(
         target: table_model(target),
         driving,
     })
+}
+
+/// The split names result columns without regard to case; the target's column is called as the target calls it.
+fn split(block: &Block, result: &[String], written: &[&Column]) -> Option<SplitModel> {
+    let named = |name: &str| {
+        let found = result.iter().find(|column| column.eq_ignore_ascii_case(name)).map_or(name, String::as_str);
+        let column = written.iter().find(|column| column.name.eq_ignore_ascii_case(found));
+        column.map_or(found, |column| &column.name).to_owned()
+    };
+    let split = block.split.as_ref()?;
+    Some(SplitModel { amount: named(&split.amount), by: named(&split.by), first: split.first.as_deref().map(named) })
 }
 
 fn source(block: &Block, target: &Table) -> SourceModel {

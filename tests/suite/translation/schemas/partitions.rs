@@ -65,7 +65,7 @@ fn event_deed(random: &mut Random, fresh: u64) -> Vec<String> {
         9 => format!("DELETE FROM events WHERE region = '{region}' AND kind = {kind}"),
         10 => String::from("DELETE FROM events_high WHERE id > 5000"),
         11 => format!("UPDATE kinds SET factor = {amount} WHERE kind = {kind}"),
-        12 => format!("UPDATE kinds_1 SET factor = factor + 1"),
+        12 => String::from("UPDATE kinds_1 SET factor = factor + 1"),
         _ => [
             "TRUNCATE events_eu",
             "TRUNCATE \"events Rest\"",

@@ -105,7 +105,7 @@ fn user_deed(random: &mut Random, fresh: u64) -> Vec<String> {
         1 => format!("INSERT INTO users SELECT {fresh} + id, email, city, street FROM users WHERE id < 4"),
         2 | 3 => format!("UPDATE users SET city = {city}, street = {city} WHERE id % 12 = {id}"),
         4 => format!("UPDATE users SET id = {fresh}, email = 'Moved' WHERE id = (SELECT max(id) FROM users)"),
-        5 => format!("UPDATE users SET email = email || '.'"),
+        5 => String::from("UPDATE users SET email = email || '.'"),
         _ => format!("DELETE FROM users WHERE id % 12 = {id}"),
     }]
 }

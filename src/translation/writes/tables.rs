@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn declarations_mean_what_the_databases_say() {
-        assert_eq!(postgres_base("numeric", 38 << 16 | 11 + 4), Kind::Numeric { precision: Some(38), scale: 11 });
+        assert_eq!(postgres_base("numeric", (38 << 16 | 11) + 4), Kind::Numeric { precision: Some(38), scale: 11 });
         assert_eq!(postgres_base("numeric", -1), Kind::Numeric { precision: None, scale: 0 });
         assert_eq!(postgres_base("varchar", 14), Kind::Text { length_max: Some(10) });
         assert_eq!(postgres_base("varchar", -1), Kind::Text { length_max: None });

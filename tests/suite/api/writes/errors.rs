@@ -132,13 +132,8 @@ fn limits_are_clear() {
     each_database(|database| {
         let shop = Shop::at(database, Stage::DualWrite);
         let many: Vec<Value> = (0..1001).map(|number| json!({ "name": number.to_string() })).collect();
-        assert_eq!(
-            shop.refused(json!([{ "insert": "users", "rows": many }]), 413, "too_large")["detail"]
-                .as_str()
-                .unwrap()
-                .contains("1000"),
-            true
-        );
+        let problem = shop.refused(json!([{ "insert": "users", "rows": many }]), 413, "too_large");
+        assert!(problem["detail"].as_str().unwrap().contains("1000"), "{problem}");
         let operations: Vec<Value> = (0..201).map(|_| json!({ "insert": "users", "row": { "name": "x" } })).collect();
         shop.refused(json!(operations), 413, "too_large");
         shop.refused(json!([{ "insert": "users", "row": { "name": "x".repeat(3 << 20) } }]), 413, "too_large");

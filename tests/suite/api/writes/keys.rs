@@ -195,7 +195,7 @@ fn a_deadlock_is_tried_again_inside() {
 fn clients_that_meet_leave_both_models_in_agreement() {
     each_database(|database| {
         let shop = Shop::at(database, Stage::Live);
-        let (rounds, server) = (8, &shop.server);
+        let (rounds, server) = (crate::support::full_length(6, 100), &shop.server);
         let statuses = thread::scope(|scope| {
             let clients: Vec<_> = (0..8u64)
                 .map(|client| {

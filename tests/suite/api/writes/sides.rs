@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{PATH, Shop, translated};
 use crate::support::each_database;
 
-fn numbers<'a>(rows: &'a [Value], column: &str) -> Vec<i64> {
+fn numbers(rows: &[Value], column: &str) -> Vec<i64> {
     let mut found: Vec<i64> =
         rows.iter().map(|row| row[column].as_i64().unwrap_or_else(|| panic!("{rows:?}"))).collect();
     found.sort_unstable();

@@ -195,7 +195,7 @@ fn a_deadlock_is_tried_again_inside() {
 fn clients_that_meet_leave_both_models_in_agreement() {
     each_database(|database| {
         let shop = Shop::at(database, Stage::Live);
-        let (rounds, server) = (crate::support::full_length(6, 100), &shop.server);
+        let (rounds, server) = (crate::support::full_length(100, 6), &shop.server);
         let statuses = thread::scope(|scope| {
             let clients: Vec<_> = (0..8u64)
                 .map(|client| {
@@ -220,7 +220,7 @@ fn clients_that_meet_leave_both_models_in_agreement() {
             clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
         });
         let written: usize = statuses.iter().filter_map(|statuses| statuses.get(&200)).sum();
-        assert!(written > 8 * rounds * 9 / 10, "{statuses:?}");
+        assert!(written as u64 > 8 * rounds * 9 / 10, "{statuses:?}");
         assert_eq!(shop.number("SELECT count(*) AS n FROM charges"), 6 + i64::try_from(written).unwrap());
         shop.assert_agrees(&json!("eight clients"));
     });

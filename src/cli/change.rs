@@ -9,14 +9,14 @@ use serde_json::json;
 use super::{Output, Settings, change_check, change_cover, change_laws, change_pause, installed, table};
 use crate::change::{ChangeFile, Stage};
 use crate::database::{Database, DatabaseConnection};
-use crate::primitives::{ChangeName, Period};
+use crate::primitives::{ChangeName, Instant, Period};
 use crate::routing::{StageMove, Wish, change_stage, count_sides, evaluate_gates};
 use crate::store::Store;
 use crate::store::audit::AuditEntry;
 use crate::translation::own::{close_before, history, list_changes};
 use crate::translation::{
-    Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications, pause,
-    pending, plan, resolve, uninstall, uninstall_plan, update, update_plan,
+    ChangeHealth, Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications,
+    pause, pending, plan, resolve, uninstall, uninstall_plan, update, update_plan,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -284,13 +284,15 @@ fn run_status(
         });
         let _ = write!(text, "\n{}\n", table(&["verify", "into", "keys", "missing", "extra", "different", "at"], rows));
     }
+    let health = ChangeHealth::read(connection, &change)?;
+    let _ = write!(text, "{}", sentinel_text(&health));
     let rows = past
         .iter()
         .map(|entry| vec![entry.at.to_string(), entry.actor.clone(), entry.action.clone(), short(&entry.detail)]);
     let _ = write!(text, "\n{}", table(&["history", "who", "what", "detail"], rows));
     let document = json!({
         "change": document(&change), "next_stage": next, "gates": gates, "backfill": backfill,
-        "verification": verification, "assignments": sides, "history": past,
+        "verification": verification, "health": health.blocks, "assignments": sides, "history": past,
         "pending": { "count": count, "oldest": waiting.first().map(|key| key.first_at), "keys": waiting }, "gap": gap,
     });
     output.result(&document, &text);
@@ -303,6 +305,27 @@ fn short(detail: &str) -> String {
     } else {
         format!("{}…", detail.chars().take(59).collect::<String>())
     }
+}
+
+/// How old the oldest look at each block is, and what the sentinel has done. Empty until it has done something.
+fn sentinel_text(health: &ChangeHealth) -> String {
+    let looked = health.blocks.iter().filter(|block| block.sentinel.verified_keys > 0);
+    let instant = |at: Option<Instant>| at.map_or_else(|| String::from("–"), |at| at.to_string());
+    let rows: Vec<Vec<String>> = looked
+        .map(|block| {
+            let tally = &block.sentinel;
+            let mut cells = vec![block.block.clone(), block.into.clone(), tally.verified_keys.to_string()];
+            cells.push(block.drift.unwrap_or_default().rows().to_string());
+            cells.extend([tally.drift_found, tally.repaired].map(|rows| rows.to_string()));
+            cells.extend([instant(block.oldest_range_at), instant(tally.last_pass_at)]);
+            cells
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["sentinel", "into", "keys", "drift", "found", "repaired", "oldest look", "last pass"];
+    format!("\n{}\n", table(&head, rows))
 }
 
 fn run_list(output: &Output, connection: &mut DatabaseConnection) -> anyhow::Result<u8> {

@@ -20,7 +20,7 @@ mod serve;
 mod settings;
 
 mod token;
-mod translation;
+mod verify;
 mod write;
 
 use clap::{Parser, Subcommand};
@@ -57,9 +57,9 @@ enum Command {
     /// Fill the new model from the old one, in resumable batches
     Backfill(backfill::Arguments),
     /// Compare every target row with what its block says it should be
-    Verify(translation::VerifyArguments),
+    Verify(verify::VerifyArguments),
     /// Refresh the rows that verify finds to differ
-    Repair(translation::RepairArguments),
+    Repair(verify::RepairArguments),
     /// Write rows of the application, and show what translation makes of them
     Write(write::Arguments),
     /// Fix the side of every group for a period
@@ -91,8 +91,8 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Cohort(command) => cohort::run(&settings, &output, command),
         Command::Change(command) => change::run(&settings, &output, command),
         Command::Backfill(arguments) => backfill::run(&settings, &output, arguments),
-        Command::Verify(arguments) => translation::verify(&settings, &output, arguments),
-        Command::Repair(arguments) => translation::repair(&settings, &output, arguments),
+        Command::Verify(arguments) => verify::verify(&settings, &output, arguments),
+        Command::Repair(arguments) => verify::repair(&settings, &output, arguments),
         Command::Write(arguments) => write::run(&settings, &output, arguments),
         Command::Assign(arguments) => routing::assign(&settings, &output, arguments),
         Command::Report(command) => report::run(&settings, &output, command),

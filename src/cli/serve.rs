@@ -12,7 +12,8 @@ use tracing_subscriber::EnvFilter;
 use super::Settings;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
-use crate::jobs::{Leases, PendingWorker, Refresher, Runner, Surroundings, Watcher, kinds};
+use crate::jobs::sentinel::{self, Budget};
+use crate::jobs::{LeasedLoop, Leases, PendingWorker, Refresher, Runner, Surroundings, Watcher, kinds};
 use crate::store::{Memory, Store, tokens};
 
 /// Connections to each database, and how long a request waits for one.
@@ -43,6 +44,19 @@ pub struct Arguments {
     #[arg(long, env = "CHANGEOVER_IDEMPOTENCY_HOURS", default_value_t = 24, value_name = "HOURS",
           value_parser = clap::value_parser!(u64).range(1..=8760))]
     pub idempotency_hours: u64,
+
+    /// Driving keys that the sentinel compares in a second, at most
+    #[arg(long, env = "CHANGEOVER_SENTINEL_RATE", default_value_t = 5_000, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub sentinel_rate: u32,
+
+    /// Let the sentinel put right what it finds to differ; each repair stands in the change's history
+    #[arg(long, env = "CHANGEOVER_SENTINEL_REPAIR")]
+    pub sentinel_repair: bool,
+
+    /// Compare nothing by itself
+    #[arg(long, env = "CHANGEOVER_NO_SENTINEL", conflicts_with = "sentinel_repair")]
+    pub no_sentinel: bool,
 }
 
 /// The application's database for background work: a pool of its own, so that jobs never take a request's connection.
@@ -70,6 +84,7 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let surroundings = Surroundings { store: memory.store().clone(), app: jobs_database(&app)? };
     let pending =
         PendingWorker::start(leases.clone(), surroundings.app.clone()).context("no thread could be started")?;
+    let watching_ranges = start_sentinel(&arguments, &leases, &surroundings.app)?;
     let runner = Runner::start(leases, surroundings, kinds()).context("no thread could be started")?;
     let overview = Arc::default();
     let watcher = Watcher::start(memory.store().clone(), app.clone(), Arc::clone(&overview))
@@ -83,10 +98,20 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     crate::http::serve(listener, state).context("the server ended")?;
     drop(runner);
     drop(watcher);
+    drop(watching_ranges);
     drop(pending);
     drop(refresher);
     tracing::info!("stopped");
     Ok(0)
+}
+
+fn start_sentinel(arguments: &Arguments, leases: &Leases, app: &Database) -> anyhow::Result<Option<LeasedLoop>> {
+    if arguments.no_sentinel {
+        return Ok(None);
+    }
+    let budget = Budget { keys_per_second: arguments.sentinel_rate, repair: arguments.sentinel_repair };
+    let started = sentinel::start(leases.clone(), app.clone(), budget).context("no thread could be started")?;
+    Ok(Some(started))
 }
 
 fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -23,6 +23,7 @@ impl From<TranslationError> for Problem {
             | E::Paused { .. }
             | E::NotPaused(_)
             | E::WritersOpen { .. }
+            | E::PassOvertaken { .. }
             | E::Unsupported(_) => Code::Refused,
             E::Mistakes(_) | E::StoredFile { .. } | E::StoredStage { .. } | E::Rewrite(_) | E::Beside(_) => {
                 Code::Internal

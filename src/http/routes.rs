@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use super::api::{audit, backfills, changes, cohorts, flags, installs, jobs, pauses, reports, tokens, writes};
+use super::api::{audit, backfills, changes, cohorts, flags, installs, jobs, passes, pauses, reports, tokens, writes};
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
 use super::state::AppState;
@@ -32,8 +32,8 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}").get(changes::get).put(installs::replace).delete(installs::delete).service())
         .service(path("/api/v1/changes/{name}/stage").put(changes::set_stage).service())
         .service(path("/api/v1/changes/{name}/backfill").post(backfills::start_backfill).service())
-        .service(path("/api/v1/changes/{name}/repair").post(installs::run_repair).service())
-        .service(path("/api/v1/changes/{name}/verify").post(changes::run_verify).service())
+        .service(path("/api/v1/changes/{name}/repair").post(passes::start_repair).service())
+        .service(path("/api/v1/changes/{name}/verify").post(passes::start_verify).service())
         .service(path("/api/v1/changes/{name}/pause").post(pauses::start_pause).service())
         .service(path("/api/v1/changes/{name}/resume").post(pauses::end_pause).service())
         .service(path("/api/v1/changes/{name}/pending").get(pauses::pending_keys).service())

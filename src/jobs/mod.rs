@@ -5,6 +5,8 @@ mod lease;
 mod pending;
 mod refresh;
 mod runner;
+pub mod sentinel;
+mod verify;
 mod watch;
 
 use crate::store::jobs::JobKind;
@@ -18,5 +20,5 @@ pub use watch::Watcher;
 /// Every kind of job that a server does.
 #[must_use]
 pub fn kinds() -> Vec<(JobKind, Work)> {
-    vec![(JobKind::Backfill, backfill::run)]
+    vec![(JobKind::Backfill, backfill::run), (JobKind::Verify, verify::verify), (JobKind::Repair, verify::repair)]
 }

@@ -151,6 +151,12 @@ impl ChangeModel {
         self.blocks.iter().filter(move |block| block.id.direction == direction)
     }
 
+    /// The blocks of these names (`f1`, `b2`); the name that is none.
+    pub fn blocks_named(&self, names: &[String]) -> Result<Vec<BlockId>, String> {
+        let find = |name: &String| self.blocks.iter().map(|block| block.id).find(|id| id.to_string() == *name);
+        names.iter().map(|name| find(name).ok_or_else(|| name.clone())).collect()
+    }
+
     /// Every table that some block of `direction` is driven by or follows, each once, in the order of the blocks.
     #[must_use]
     pub fn sources_of(&self, direction: Direction) -> Vec<TableModel> {

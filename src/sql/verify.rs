@@ -4,64 +4,156 @@ use crate::primitives::Dialect;
 
 use super::expected::expected;
 pub use super::keys::KeyRange;
-use super::keys::{Keys, columns, in_range, text_sql};
+use super::keys::{Keys, columns, in_range, is_there, text_sql};
 use super::model::BlockModel;
 use super::names::{literal, quoted};
 use super::statements::{differs, owned_condition, same_identity};
+
+/// One statement, and so one snapshot: the keys, each once, that have a target row which differs. Built for ranges in which nothing
+/// does: no image is made, and on PostgreSQL the two sides are joined as they are read.
+#[must_use]
+pub fn differing_keys(block: &BlockModel, dialect: Dialect, range: &KeyRange) -> String {
+    let comparison = Comparison::new(block, dialect);
+    let select = format!("SELECT {} AS key\n", text_sql(dialect, &comparison.key));
+    let joined = match dialect {
+        Dialect::Postgres => {
+            let [expected, actual] = comparison.sides(dialect, range);
+            format!("{select}FROM ({expected}) e FULL JOIN ({actual}) a ON {}{}", comparison.on, comparison.wrong)
+        }
+        Dialect::Sqlite => comparison.joined(dialect, range, &select),
+    };
+    format!("SELECT DISTINCT s.key AS key FROM (\n{joined}\n) s")
+}
 
 /// One statement, and so one snapshot: a row for each target row that differs, with columns key, class (`missing`, `extra`,
 /// `different`), expected and actual (JSON objects, or NULL).
 #[must_use]
 pub fn differing_rows(block: &BlockModel, dialect: Dialect, range: &KeyRange) -> String {
-    let expected = expected(block, dialect, Keys::Range(range));
-    let owned = match &block.owns {
-        Some(owns) => owned_condition(block, owns, "t"),
-        None => String::from("1 = 1"),
-    };
-    let changed =
-        format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(block, dialect, "a", "e"));
-    let wrong = if block.insert {
-        format!("a.co_there IS NULL OR (e.co_there IS NULL AND a.co_owned) OR ({changed})")
-    } else {
-        changed
-    };
-    let key: Vec<String> =
-        block.key.iter().map(|key| format!("coalesce(e.{key}, a.{key})", key = quoted(key))).collect();
-    let thawed = block.thawed(&key).map(|thawed| format!("\n  AND {thawed}")).unwrap_or_default();
-    // Named and materialized: SQLite makes an index for a join with a table of its own, but scans a subquery in a FULL JOIN.
-    let tables = format!(
-        "WITH e AS MATERIALIZED (SELECT 1 AS co_there, x.* FROM (\n{expected}\n) x),\n\
-         a AS MATERIALIZED (SELECT 1 AS co_there, ({owned}) AS co_owned, {columns} FROM {target} t WHERE {range})\n",
-        columns = columns("t", &block.mapped).join(", "),
-        target = block.target.sql,
-        range = in_range(&block.driving.key, &block.key_of("t"), range),
-    );
+    let comparison = Comparison::new(block, dialect);
     let select = format!(
         "SELECT {key} AS key, CASE WHEN a.co_there IS NULL THEN 'missing' WHEN e.co_there IS NULL THEN 'extra' \
          ELSE 'different' END AS class,\n  {expected_image} AS expected, {actual_image} AS actual\n",
-        key = text_sql(dialect, &key),
+        key = text_sql(dialect, &comparison.key),
         expected_image = image(block, dialect, "e"),
         actual_image = image(block, dialect, "a"),
     );
-    let on = same_identity(block, "a", "e");
-    match dialect {
-        Dialect::Postgres => format!("{tables}{select}FROM e FULL JOIN a ON {on}\nWHERE ({wrong}){thawed}"),
-        Dialect::Sqlite => format!(
-            "{tables}{select}FROM e LEFT JOIN a ON {on}\nWHERE ({wrong}){thawed}\nUNION ALL\n\
-             {select}FROM a LEFT JOIN e ON {on}\nWHERE e.co_there IS NULL AND ({wrong}){thawed}"
-        ),
+    comparison.joined(dialect, range, &select)
+}
+
+/// The two sides `e` (expected) and `a` (actual), and what is wrong between them.
+struct Comparison<'a> {
+    block: &'a BlockModel,
+    /// The key's columns, from whichever side has the row.
+    key: Vec<String>,
+    on: String,
+    /// A WHERE clause.
+    wrong: String,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(block: &'a BlockModel, dialect: Dialect) -> Self {
+        let key: Vec<String> =
+            block.key.iter().map(|key| format!("coalesce(e.{key}, a.{key})", key = quoted(key))).collect();
+        let thawed = block.thawed(&key).map(|thawed| format!("\n  AND {thawed}")).unwrap_or_default();
+        let on = same_identity(block, "a", "e");
+        let changed =
+            format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(block, dialect, "a", "e"));
+        let wrong = if block.insert {
+            format!("a.co_there IS NULL OR (e.co_there IS NULL AND a.co_owned) OR ({changed})")
+        } else {
+            changed
+        };
+        Self { block, key, on, wrong: format!("\nWHERE ({wrong}){thawed}") }
+    }
+
+    /// The rows that should be there, and the rows that are.
+    fn sides(&self, dialect: Dialect, range: &KeyRange) -> [String; 2] {
+        let block = self.block;
+        let key = block.key_of("t");
+        let restriction = in_range(&block.driving.key, &key, range);
+        let owned = match &block.owns {
+            Some(owns) => owned_condition(block, owns, "t"),
+            None => String::from("1 = 1"),
+        };
+        [
+            format!("SELECT 1 AS co_there, x.* FROM (\n{}\n) x", expected(block, dialect, Keys::Range(range))),
+            format!(
+                "SELECT 1 AS co_there, ({owned}) AS co_owned, {} FROM {} t WHERE {restriction} AND {}",
+                columns("t", &block.mapped).join(", "),
+                block.target.sql,
+                // Rows without a key are in no range: `keyless_rows` finds them.
+                is_there(&key),
+            ),
+        ]
+    }
+
+    /// Named and materialized: SQLite makes an index for a join with a table of its own, but scans a subquery in a FULL JOIN.
+    fn joined(&self, dialect: Dialect, range: &KeyRange, select: &str) -> String {
+        let [expected, actual] = self.sides(dialect, range);
+        let tables = format!("WITH e AS MATERIALIZED ({expected}),\na AS MATERIALIZED ({actual})\n");
+        let (on, wrong) = (&self.on, &self.wrong);
+        match dialect {
+            Dialect::Postgres => format!("{tables}{select}FROM e FULL JOIN a ON {on}{wrong}"),
+            Dialect::Sqlite => format!(
+                "{tables}{select}FROM e LEFT JOIN a ON {on}{wrong}\nUNION ALL\n\
+                 {select}FROM a LEFT JOIN e ON {on}{wrong} AND e.co_there IS NULL"
+            ),
+        }
     }
 }
 
-/// The upper bound of the next range of `range_keys` driving keys after `after`, as text; no row if fewer are left.
+/// Owned target rows that no driving row can have made, since a column of their key is NULL: their number, and their image.
+/// None for a block that may not delete.
 #[must_use]
-pub fn range_end(block: &BlockModel, dialect: Dialect, after: Option<&str>, range_keys: usize) -> String {
-    let range = KeyRange::Between { after: after.map(str::to_owned), until: None };
+pub fn keyless_rows(block: &BlockModel, dialect: Dialect, samples_max: usize) -> Option<[String; 2]> {
+    let condition = keyless(block)?;
+    let from = format!(
+        "FROM (SELECT 1 AS co_there, {} FROM {} t WHERE {condition}",
+        columns("t", &block.mapped).join(", "),
+        block.target.sql
+    );
+    Some([
+        format!("SELECT count(*) AS count {from}) a"),
+        format!("SELECT {} AS actual {from} LIMIT {samples_max}) a", image(block, dialect, "a")),
+    ])
+}
+
+/// Deletes what [`keyless_rows`] finds.
+#[must_use]
+pub fn delete_keyless(block: &BlockModel) -> Option<String> {
+    Some(format!("DELETE FROM {} AS t WHERE {}", block.target.sql, keyless(block)?))
+}
+
+fn keyless(block: &BlockModel) -> Option<String> {
+    let owned =
+        block.owns.as_ref().map(|owns| format!(" AND {}", owned_condition(block, owns, "t"))).unwrap_or_default();
+    block.insert.then(|| format!("NOT ({}){owned}", is_there(&block.key_of("t"))))
+}
+
+/// The key of the target's row number `rows` within a range, as text; no row if there are fewer. A range is cut there, so that
+/// target rows without a driving row cannot make one endless.
+#[must_use]
+pub fn target_end(block: &BlockModel, dialect: Dialect, range: &KeyRange, rows: usize) -> String {
+    let key = block.key_of("t");
+    format!(
+        "SELECT {} AS key FROM (SELECT {columns} FROM {} t WHERE {} AND {} ORDER BY {columns} LIMIT 1 OFFSET {}) k",
+        text_sql(dialect, &columns("k", &block.key)),
+        block.target.sql,
+        in_range(&block.driving.key, &key, range),
+        is_there(&key),
+        rows.saturating_sub(1),
+        columns = key.join(", "),
+    )
+}
+
+/// The driving key number `range_keys` of a range, as text; no row if there are fewer.
+#[must_use]
+pub fn range_end(block: &BlockModel, dialect: Dialect, range: &KeyRange, range_keys: usize) -> String {
     let names: Vec<String> = block.driving.key.iter().map(|column| column.name.clone()).collect();
     format!(
         "SELECT {} AS key FROM ({} LIMIT 1 OFFSET {}) k",
         text_sql(dialect, &columns("k", &names)),
-        keys_in_order(block, &range),
+        keys_in_order(block, range),
         range_keys.saturating_sub(1),
     )
 }
@@ -77,6 +169,22 @@ pub fn keys_in_order(block: &BlockModel, range: &KeyRange) -> String {
         in_range(&driving.key, &key, range),
         distinct = if driving.key_is_unique { "" } else { "DISTINCT " },
         columns = key.join(", "),
+    )
+}
+
+/// Every key of a range, of driving rows and of target rows, each once, as text.
+#[must_use]
+pub fn keys_of_both(block: &BlockModel, dialect: Dialect, range: &KeyRange) -> String {
+    let names: Vec<String> = block.driving.key.iter().map(|column| column.name.clone()).collect();
+    let target = block.key_of("t");
+    format!(
+        "SELECT {} AS key FROM ({}) d UNION SELECT {} AS key FROM {} t WHERE {} AND {}",
+        text_sql(dialect, &columns("d", &names)),
+        keys_in_order(block, range),
+        text_sql(dialect, &target),
+        block.target.sql,
+        in_range(&block.driving.key, &target, range),
+        is_there(&target),
     )
 }
 

@@ -58,11 +58,21 @@ pub enum TranslationError {
         "change `{name}` has {count} recorded assignments, which say who was billed by which model: keep them, or pass --discard-assignments"
     )]
     AssignmentsRecorded { name: ChangeName, count: i64 },
+    #[error("another {what} of change `{name}` has begun meanwhile, so this one stops: wait for it, or cancel it")]
+    PassOvertaken { name: ChangeName, what: &'static str },
     #[error("{0}")]
     Unsupported(String),
     /// Something that a caller did in our transaction.
     #[error(transparent)]
     Beside(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl TranslationError {
+    /// True if the same transaction may succeed when it is run again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_retryable())
+    }
 }
 
 fn listed(mistakes: &[Mistake]) -> String {

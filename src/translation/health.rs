@@ -15,6 +15,7 @@ use super::own::{InstalledChange, is_table_there, list_changes};
 use super::pending;
 use super::progress::{BackfillProgress, Verification, backfill_progress, last_verifications};
 use super::ranges::{RangeSummary, SentinelTally, sentinel_tallies, summarize};
+use super::verify::DriftClass;
 
 /// Every installed change, at one moment.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -75,6 +76,14 @@ pub struct BackfillHealth {
 }
 
 impl Drift {
+    pub(super) fn add(&mut self, class: DriftClass) {
+        match class {
+            DriftClass::Missing => self.missing += 1,
+            DriftClass::Extra => self.extra += 1,
+            DriftClass::Different => self.different += 1,
+        }
+    }
+
     #[must_use]
     pub fn rows(self) -> i64 {
         self.missing + self.extra + self.different
@@ -175,6 +184,13 @@ fn per_second(keys: i64, from: Instant, until: Instant) -> f64 {
     .as_secs_f64();
     let keys = f64::from(u32::try_from(keys.max(0)).unwrap_or(u32::MAX));
     if seconds > 0.0 { keys / seconds } else { 0.0 }
+}
+
+impl ChangeHealth {
+    /// Reads the health of one change. Rates need two readings: here they are 0.
+    pub fn read(connection: &mut DatabaseConnection, change: &InstalledChange) -> Result<Self, DatabaseError> {
+        change_health(connection, change, &Health::default(), jiff::Timestamp::now().into())
+    }
 }
 
 impl Health {

@@ -3,16 +3,15 @@
 
 use serde::Serialize;
 
-use crate::change::Direction;
-use crate::database::{DatabaseConnection, DatabaseError, Dialect};
-use crate::primitives::Instant;
+use crate::database::{DatabaseConnection, DatabaseError, Row};
 use crate::sql::keys::in_range;
 use crate::sql::model::{BlockModel, ChangeModel};
-use crate::sql::verify::{KeyRange, count_keys, differing_rows, range_end};
+use crate::sql::verify::KeyRange;
 
 use super::error::TranslationError;
-use super::own::get_change;
-use super::progress::{Verification, store_verification};
+use super::health::Drift;
+use super::look::Look;
+use super::pass::Pass;
 
 /// How a row differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -35,16 +34,59 @@ impl DriftClass {
             Self::Different => "different",
         }
     }
+
+    pub(super) fn read(text: &str) -> Self {
+        match text {
+            "missing" => Self::Missing,
+            "extra" => Self::Extra,
+            _ => Self::Different,
+        }
+    }
 }
 
 /// A target row that differs, with both images.
 #[derive(Debug, Clone, Serialize)]
 pub struct DriftRow {
     pub class: DriftClass,
-    /// The driving key, as the database prints it.
+    /// The driving key, as the database prints it; `NULL` for a row without one.
     pub key: String,
     pub expected: Option<serde_json::Value>,
     pub actual: Option<serde_json::Value>,
+    /// Why the expected row cannot be computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// A refresh has put it right since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub repaired: bool,
+}
+
+impl DriftRow {
+    pub(super) fn read(row: &Row) -> Result<Self, DatabaseError> {
+        Ok(Self {
+            class: DriftClass::read(&row.text("class")?),
+            key: row.text("key")?,
+            expected: image(row.find_text("expected")?),
+            actual: image(row.find_text("actual")?),
+            error: None,
+            repaired: false,
+        })
+    }
+
+    /// For a key whose expected rows cannot be computed.
+    pub(super) fn failing(key: &str, error: &DatabaseError) -> Self {
+        Self {
+            class: DriftClass::Different,
+            key: key.to_owned(),
+            expected: None,
+            actual: None,
+            error: Some(error.to_string()),
+            repaired: false,
+        }
+    }
+}
+
+pub(super) fn image(text: Option<String>) -> Option<serde_json::Value> {
+    text.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)))
 }
 
 /// What verify found of one block.
@@ -58,7 +100,7 @@ pub struct BlockDrift {
     pub different: u64,
     /// The first differing rows, at most as many as were asked for.
     pub samples: Vec<DriftRow>,
-    /// Driving keys with a differing row, each once.
+    /// Driving keys with a differing row, each once; only [`verify_block`] keeps them.
     #[serde(skip)]
     pub keys_differing: Vec<String>,
 }
@@ -82,46 +124,24 @@ pub struct VerifyOptions {
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { range_keys: 20_000, samples_max: 20 }
+        Self { range_keys: 50_000, samples_max: 20 }
     }
 }
 
-/// Keys looked at again in one transaction.
-const CONFIRM_KEYS: usize = 200;
-
-/// Compares all keys of the blocks that the change's stage keeps: forward ones, and backward ones from `live` on. The result is
-/// stored beside the change. `on_range` is told the block and the keys compared so far.
+/// Compares all keys of the blocks that the change's stage keeps, from the first: forward ones, and backward ones from `live` on. The
+/// result is stored beside the change. `on_range` is told the block and the keys compared so far.
 pub fn verify(
     connection: &mut DatabaseConnection,
     model: &ChangeModel,
     options: VerifyOptions,
     on_range: &mut dyn FnMut(&BlockModel, u64),
 ) -> Result<Vec<BlockDrift>, TranslationError> {
-    let change = get_change(connection, &model.name)?;
-    let mut found = Vec::new();
-    for block in &model.blocks {
-        if block.id.direction == Direction::Backward && !change.stage.translates_backward() {
-            continue;
-        }
-        let started_at = Instant::from(jiff::Timestamp::now());
-        let drift = verify_block(connection, block, options, on_range)?;
-        store_verification(connection, &model.name, &stored(&drift, started_at))?;
-        found.push(drift);
-    }
-    Ok(found)
-}
-
-fn stored(drift: &BlockDrift, started_at: Instant) -> Verification {
-    let count = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
-    Verification {
-        block: drift.block.clone(),
-        started_at,
-        finished_at: jiff::Timestamp::now().into(),
-        keys: count(drift.keys),
-        missing: count(drift.missing),
-        extra: count(drift.extra),
-        different: count(drift.different),
-    }
+    let mut tell = |block: &BlockModel, done: u64, _: u64| {
+        on_range(block, done);
+        true
+    };
+    let pass = Pass { options, restart: true, ..Pass::new(model) };
+    Ok(pass.verify(connection, &mut tell)?.blocks)
 }
 
 /// Compares one block's keys; writes nothing.
@@ -131,30 +151,17 @@ pub fn verify_block(
     options: VerifyOptions,
     on_range: &mut dyn FnMut(&BlockModel, u64),
 ) -> Result<BlockDrift, DatabaseError> {
-    let mut drift = BlockDrift {
-        block: block.id.to_string(),
-        target: block.target.name.clone(),
-        keys: 0,
-        missing: 0,
-        extra: 0,
-        different: 0,
-        samples: Vec::new(),
-        keys_differing: Vec::new(),
-    };
+    let mut drift = BlockDrift::new(block);
     let mut after: Option<String> = None;
     loop {
-        let end =
-            connection.find_row(&range_end(block, connection.dialect(), after.as_deref(), options.range_keys), &[])?;
-        let until = end.map(|row| row.text("key")).transpose()?;
-        let range = KeyRange::Between { after: after.clone(), until: until.clone() };
-        let suspects = keys_of(&rows(connection, block, &range)?);
-        for keys in suspects.chunks(CONFIRM_KEYS) {
-            for row in confirm(connection, block, keys)? {
-                drift.add(row, options.samples_max);
-            }
-        }
-        let keys = connection.get_row(&count_keys(block, &range), &[])?.integer("keys")?;
-        drift.keys = drift.keys.saturating_add(u64::try_from(keys).unwrap_or(0));
+        let look = Look { block, samples_max: options.samples_max.saturating_sub(drift.samples.len()), repair: None };
+        let rest = KeyRange::Between { after: after.clone(), until: None };
+        let (until, keys) = look.next_bound(connection, &rest, options.range_keys)?;
+        let found = look.at(connection, &KeyRange::Between { after, until: until.clone() })?;
+        drift.keys = drift.keys.saturating_add(keys);
+        drift.add(found.drift);
+        drift.samples.extend(found.samples);
+        drift.keys_differing.extend(found.keys_differing);
         on_range(block, drift.keys);
         match until {
             Some(until) => after = Some(until),
@@ -166,43 +173,41 @@ pub fn verify_block(
     Ok(drift)
 }
 
-impl BlockDrift {
-    fn add(&mut self, row: DriftRow, samples_max: usize) {
-        match row.class {
-            DriftClass::Missing => self.missing += 1,
-            DriftClass::Extra => self.extra += 1,
-            DriftClass::Different => self.different += 1,
-        }
-        self.keys_differing.push(row.key.clone());
-        if self.samples.len() < samples_max {
-            self.samples.push(row);
-        }
-    }
-}
-
-/// Looks at suspects again while no one can change their driving rows: a row that was being written is no drift.
-fn confirm(
+/// Compares just these keys of a block; writes nothing.
+pub fn verify_keys(
     connection: &mut DatabaseConnection,
     block: &BlockModel,
     keys: &[String],
-) -> Result<Vec<DriftRow>, DatabaseError> {
-    let among = KeyRange::Among(keys.to_vec());
-    // Writers lock rows in any order, so under load many locks at once meet a deadlock again and again. A single one cannot.
-    let attempts = if keys.len() > 1 { 2 } else { 20 };
-    let looked = connection.in_transaction_with_retry(attempts, DatabaseError::is_retryable, |connection| {
-        if connection.dialect() == Dialect::Postgres {
-            lock_driving(connection, block, &among)?;
+    samples_max: usize,
+) -> Result<BlockDrift, DatabaseError> {
+    let found = Look { block, samples_max, repair: None }.at(connection, &KeyRange::Among(keys.to_vec()))?;
+    let mut drift = BlockDrift::new(block);
+    drift.keys = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+    drift.add(found.drift);
+    drift.samples = found.samples;
+    drift.keys_differing = found.keys_differing;
+    Ok(drift)
+}
+
+impl BlockDrift {
+    pub(super) fn new(block: &BlockModel) -> Self {
+        Self {
+            block: block.id.to_string(),
+            target: block.target.name.clone(),
+            keys: 0,
+            missing: 0,
+            extra: 0,
+            different: 0,
+            samples: Vec::new(),
+            keys_differing: Vec::new(),
         }
-        rows(connection, block, &among)
-    });
-    match looked {
-        Err(error) if error.is_retryable() && keys.len() > 1 => {
-            let (first, second) = keys.split_at(keys.len() / 2);
-            let mut found = confirm(connection, block, first)?;
-            found.extend(confirm(connection, block, second)?);
-            Ok(found)
-        }
-        looked => looked,
+    }
+
+    pub(super) fn add(&mut self, drift: Drift) {
+        let count = |rows: i64| u64::try_from(rows).unwrap_or(0);
+        self.missing += count(drift.missing);
+        self.extra += count(drift.extra);
+        self.different += count(drift.different);
     }
 }
 
@@ -220,38 +225,4 @@ pub(super) fn lock_driving(
         key.join(", "),
     );
     connection.batch(&sql)
-}
-
-fn rows(
-    connection: &mut DatabaseConnection,
-    block: &BlockModel,
-    range: &KeyRange,
-) -> Result<Vec<DriftRow>, DatabaseError> {
-    let found = connection.query(&differing_rows(block, connection.dialect(), range), &[])?;
-    found
-        .iter()
-        .map(|row| {
-            Ok(DriftRow {
-                class: match row.text("class")?.as_str() {
-                    "missing" => DriftClass::Missing,
-                    "extra" => DriftClass::Extra,
-                    _ => DriftClass::Different,
-                },
-                key: row.text("key")?,
-                expected: image(row.find_text("expected")?),
-                actual: image(row.find_text("actual")?),
-            })
-        })
-        .collect()
-}
-
-fn image(text: Option<String>) -> Option<serde_json::Value> {
-    text.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)))
-}
-
-fn keys_of(rows: &[DriftRow]) -> Vec<String> {
-    let mut keys: Vec<String> = rows.iter().map(|row| row.key.clone()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }

@@ -18,10 +18,7 @@ use crate::routing::{
 };
 use crate::store::audit::{self, AuditEntry};
 use crate::translation::own::{get_change, list_changes};
-use crate::translation::{
-    BlockDrift, Deed, InstalledChange, VerifyOptions, backfill_progress, last_verifications, pause, pending, resolve,
-    verify,
-};
+use crate::translation::{ChangeHealth, Deed, InstalledChange, backfill_progress, last_verifications, pause, pending};
 
 /// An installed change.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,6 +53,9 @@ pub struct ChangeStatus {
     /// What the last verify of each block found.
     #[schema(value_type = Vec<Object>)]
     verification: Value,
+    /// Each block's drift, pending keys, oldest look, and what the sentinel has done.
+    #[schema(value_type = Vec<Object>)]
+    health: Value,
     /// Keys whose translation failed: `count`, `oldest` and some of them with their errors.
     #[schema(value_type = Object)]
     pending: Value,
@@ -152,6 +152,7 @@ pub async fn get(
                 gates: json!(gates),
                 backfill: json!(backfill_progress(&mut connection, &name)?),
                 verification: json!(last_verifications(&mut connection, &name)?),
+                health: json!(ChangeHealth::read(&mut connection, &change)?.blocks),
                 assignments: json!(count_sides(&mut connection, &name)?),
                 change: change.into(),
             }))
@@ -186,26 +187,6 @@ pub async fn set_stage(
             });
             record(state, caller.actor(), "change.stage", &name, wish.reason.as_str(), &detail)?;
             Ok(Json(json!(outcome)))
-        })
-        .await
-}
-
-/// Compares every target row with what its block says it should be. Answers when it is done.
-#[utoipa::path(post, path = "/api/v1/changes/{name}/verify", tag = "changes", params(("name" = String, Path)),
-    responses((status = 200, body = Object), (status = 404, body = ProblemDocument)))]
-pub async fn run_verify(
-    _: Caller<Admin>,
-    state: Data<AppState>,
-    name: Path<ChangeName>,
-) -> Result<Json<Value>, Problem> {
-    state
-        .blocking(move |state| {
-            let mut connection = state.app().connection()?;
-            let change = get_change(&mut connection, &name)?;
-            let model = resolve(&mut connection, &change.file)?;
-            let found = verify(&mut connection, &model, VerifyOptions::default(), &mut |_, _| {})?;
-            let drift: u64 = found.iter().map(BlockDrift::drift).sum();
-            Ok(Json(json!({ "change": change.name, "drift": drift, "blocks": found })))
         })
         .await
 }

@@ -1,9 +1,9 @@
-//! `/api/v1/changes`: installing and uninstalling a change, and mending its new model.
+//! `/api/v1/changes`: installing and uninstalling a change.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json, Path, Query};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::changes::{ChangeAnswer, record};
@@ -13,7 +13,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::ChangeName;
 use crate::translation::own::get_change;
-use crate::translation::{BlockDrift, Deed, VerifyOptions, check, install, repair, resolve, uninstall, update, verify};
+use crate::translation::{Deed, check, install, resolve, uninstall, update};
 
 /// A change file to be installed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -118,34 +118,4 @@ pub async fn delete(
         })
         .await?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// Refreshes the rows that verify finds to differ, and verifies again. Answers when it is done.
-#[utoipa::path(post, path = "/api/v1/changes/{name}/repair", tag = "changes", params(("name" = String, Path)),
-    responses((status = 200, body = Object), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
-pub async fn run_repair(
-    caller: Caller<Admin>,
-    state: Data<AppState>,
-    name: Path<ChangeName>,
-) -> Result<Json<Value>, Problem> {
-    state
-        .blocking(move |state| {
-            let mut connection = state.app().connection()?;
-            let change = get_change(&mut connection, &name)?;
-            let model = resolve(&mut connection, &change.file)?;
-            let found = repair(&mut connection, &model, VerifyOptions::default(), &mut |_, _| {})?;
-            let left = verify(&mut connection, &model, VerifyOptions::default(), &mut |_, _| {})?;
-            let repaired: u64 = found.iter().map(BlockDrift::drift).sum();
-            let drift: u64 = left.iter().map(BlockDrift::drift).sum();
-            record(
-                state,
-                caller.actor(),
-                "change.repair",
-                &name,
-                "",
-                &json!({ "repaired": repaired, "drift": drift }),
-            )?;
-            Ok(Json(json!({ "change": name.as_ref(), "repaired": found, "drift": drift, "blocks": left })))
-        })
-        .await
 }

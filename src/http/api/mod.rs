@@ -8,6 +8,7 @@ pub mod cohorts;
 pub mod flags;
 pub mod installs;
 pub mod jobs;
+pub mod passes;
 pub mod pauses;
 pub mod reports;
 pub mod tokens;

@@ -58,7 +58,9 @@ fn a_change_goes_live_over_http_and_comes_back() {
         assert_eq!(sent(&api, "PUT", &stage, &json!({ "to": "shadow" })).0, 409, "the backfill is missing");
         done(&api, "POST", &format!("{CHANGE}/backfill"), &Value::Null);
         wait_until_filled(&api);
-        assert_eq!(done(&api, "POST", &format!("{CHANGE}/verify"), &Value::Null)["drift"], 0);
+        let verify = done(&api, "POST", &format!("{CHANGE}/verify"), &Value::Null);
+        let verify = super::jobs::ended(&api, verify["url"].as_str().unwrap());
+        assert_eq!((&verify["state"], &verify["result"]["drift"]), (&json!("done"), &json!(0)), "{verify}");
         done(&api, "PUT", &stage, &json!({ "to": "shadow" }));
 
         done(&api, "POST", "/api/v1/cohorts", &json!({ "name": "first" }));

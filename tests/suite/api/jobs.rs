@@ -21,7 +21,7 @@ fn dualwrite(database: &TestDatabase) {
     install_file(&mut loaded(database), &file(), Stage::DualWrite);
 }
 
-fn ended(api: &Api, url: &str) -> Value {
+pub fn ended(api: &Api, url: &str) -> Value {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let job = api.admin("GET", url, "").json();

@@ -8,7 +8,7 @@ use super::fixture::{Installed, installed};
 use crate::support::each_database;
 
 /// Runs statements that no trigger sees, as a restore or a replication worker would.
-fn behind_its_back(installed: &Installed, statements: &[&str]) {
+pub fn behind_its_back(installed: &Installed, statements: &[&str]) {
     let mut connection = installed.connection();
     match connection.dialect() {
         Dialect::Postgres => connection.batch("SET session_replication_role = replica").unwrap(),

@@ -15,8 +15,10 @@ mod lifecycle;
 mod pause;
 mod pending;
 mod schemas;
+mod sentinel;
 mod skew;
 mod split;
+mod verify;
 mod ways;
 mod writers;
 

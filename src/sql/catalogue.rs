@@ -54,6 +54,8 @@ pub struct Table {
     pub indexes: Vec<Vec<String>>,
     /// False for views, foreign and virtual tables, which cannot have the triggers that a source table needs.
     pub is_ordinary: bool,
+    /// The tables that its foreign keys refer to, as SQL.
+    pub references: Vec<String>,
     /// PostgreSQL: every table below a partitioned one, as SQL.
     pub partitions: Vec<String>,
     /// PostgreSQL: why writes to the table cannot be seen as a whole, if so: it is a partition, or it inherits.

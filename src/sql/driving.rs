@@ -154,6 +154,7 @@ mod tests {
             unique_indexes: primary.into_iter().chain(unique.iter().map(|index| names(index))).collect(),
             indexes: Vec::new(),
             is_ordinary: true,
+            references: Vec::new(),
             partitions: Vec::new(),
             obstacle: None,
             is_without_rowid: false,

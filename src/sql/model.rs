@@ -29,6 +29,8 @@ pub struct TableModel {
     pub name: String,
     /// Unquoted.
     pub columns: Vec<String>,
+    /// The tables that its foreign keys refer to, as SQL.
+    pub references: Vec<String>,
     /// PostgreSQL: every table below a partitioned one. A statement fires the triggers only of the table that it names.
     pub partitions: Vec<String>,
 }
@@ -192,6 +194,15 @@ impl ChangeModel {
     #[must_use]
     pub fn goes_out(&self, table: &TableModel, direction: Direction) -> bool {
         self.is_new(table) == (direction == Direction::Backward)
+    }
+
+    /// The blocks driven by `table` whose rows refer, by a foreign key, to rows that another such block writes: last first. An update that
+    /// takes both away takes these first, or the foreign key would refuse it.
+    #[must_use]
+    pub fn deleted_first(&self, direction: Direction, table: &TableModel) -> Vec<&BlockModel> {
+        let driven = || self.blocks_of(direction).filter(|block| block.driving.table == *table && block.insert);
+        let refers = |block: &&BlockModel| driven().any(|other| block.target.references.contains(&other.target.sql));
+        driven().rev().filter(refers).collect()
     }
 
     /// True if TRUNCATE of `table` is translated in this direction: every block that is driven by it or follows it says so.

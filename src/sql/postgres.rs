@@ -221,6 +221,13 @@ fn trigger_body(
             }
         }
     }
+    if event == Event::Update {
+        for block in change.deleted_first(direction, table) {
+            if let Some(delete) = delete_unexpected(block, Keys::Arrays(&stem(block))) {
+                pieces.push(Piece::new(block, format!("{}{delete};\n", collect_keys(block, table, event))));
+            }
+        }
+    }
     pieces.extend(concerned.iter().map(|block| Piece {
         fast: insert_fast(change, block, table, event),
         ..Piece::new(block, run_block(change, block, table, event))

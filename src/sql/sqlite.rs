@@ -283,6 +283,12 @@ fn trigger_body(
             body.push_str(&format!("INSERT INTO {} VALUES ({key}, 1);\n", refresh_view(change, block)));
         }
     }
+    if event == Event::Update {
+        for block in change.deleted_first(direction, table) {
+            let key = block.driving.key_of("OLD").join(", ");
+            body.push_str(&format!("INSERT INTO {} VALUES ({key}, 1);\n", refresh_view(change, block)));
+        }
+    }
     for block in change.blocks_of(direction) {
         if block.driving.table == *table {
             body.push_str(&refresh_own((change, work), block, table, event));

@@ -136,6 +136,7 @@ fn find_in_postgres(connection: &mut DatabaseConnection, name: &TableName) -> Re
         unique_indexes: indexes.iter().filter(|index| index.is_unique).map(Index::plain).collect(),
         indexes: indexes.iter().map(Index::plain).filter(|columns| !columns.is_empty()).collect(),
         is_ordinary: kind == "r" || kind == "p",
+        references: postgres_references(connection, &id)?,
         partitions: partitions(connection, &id, &kind)?,
         obstacle: found.find_text("obstacle")?,
         is_without_rowid: false,
@@ -153,6 +154,17 @@ fn partitions(connection: &mut DatabaseConnection, id: &[Value], kind: &str) -> 
         return Ok(Vec::new());
     }
     connection.query(POSTGRES_PARTITIONS, id)?.iter().map(|row| row.text("name")).collect()
+}
+
+const POSTGRES_REFERENCES: &str = "
+SELECT DISTINCT n.nspname::text AS schema, c.relname::text AS name
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE k.contype = 'f' AND k.conrelid = $1::oid AND k.confrelid <> k.conrelid ORDER BY 1, 2";
+
+/// The tables that foreign keys refer to, as SQL.
+fn postgres_references(connection: &mut DatabaseConnection, id: &[Value]) -> Result<Vec<String>, DatabaseError> {
+    let rows = connection.query(POSTGRES_REFERENCES, id)?;
+    rows.iter().map(|row| Ok(format!("{}.{}", quoted(&row.text("schema")?), quoted(&row.text("name")?)))).collect()
 }
 
 const SQLITE_TABLE: &str =
@@ -205,10 +217,18 @@ fn find_in_sqlite(connection: &mut DatabaseConnection, name: &TableName) -> Resu
         indexes: rowid_index.into_iter().chain(plain).collect(),
         primary_key,
         is_ordinary: found.text("type")? == "table",
+        references: sqlite_references(connection, &own_name)?,
         partitions: Vec::new(),
         obstacle: None,
         is_without_rowid,
     }))
+}
+
+/// The tables that foreign keys refer to, each as its table is called.
+fn sqlite_references(connection: &mut DatabaseConnection, name: &[Value]) -> Result<Vec<String>, DatabaseError> {
+    let sql = "SELECT DISTINCT t.name AS name FROM pragma_foreign_key_list($1) k
+               JOIN pragma_table_list t ON t.schema = 'main' AND lower(t.name) = lower(k.\"table\") WHERE lower(t.name) <> lower($1)";
+    connection.query(sql, name)?.iter().map(|row| Ok(quoted(&row.text("name")?))).collect()
 }
 
 fn sqlite_column(row: &Row, table_has_rowid_key: bool) -> Result<Column, DatabaseError> {

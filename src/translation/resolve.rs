@@ -181,6 +181,7 @@ fn table_model(table: &Table) -> TableModel {
         sql: table.sql_name(),
         name: table.name.clone(),
         columns: table.columns.iter().map(|column| column.name.clone()).collect(),
+        references: table.references.clone(),
         partitions: table.partitions.clone(),
     }
 }

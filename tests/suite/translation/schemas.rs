@@ -95,6 +95,9 @@ impl Scene {
                 });
                 if let Err(error) = outcome {
                     let text = error.to_string();
+                    let names_target =
+                        self.model.blocks.iter().any(|block| text.contains(&format!("\"{}\"", block.target.name)));
+                    assert!(!names_target, "old code is refused on account of the new model: {text}\n{statements:#?}");
                     let is_own = ["duplicate key", "UNIQUE", "foreign key", "FOREIGN KEY"]
                         .iter()
                         .any(|part| text.contains(part));

@@ -32,6 +32,34 @@ pub fn create(dialect: Dialect, change: &ChangeName, allocation: &Allocation) ->
     vec![format!("CREATE VIEW {} AS\n{query}", own(dialect, "effective_allocation"))]
 }
 
+/// The view once a change is complete: what is not closed is billed by the new model, whatever is recorded; closed periods stay as they
+/// were billed.
+#[must_use]
+pub fn create_complete(
+    dialect: Dialect,
+    change: &ChangeName,
+    allocation: &Allocation,
+    open_period: &str,
+) -> Vec<String> {
+    let group_text = group_text(dialect, "g.group_id");
+    let (group, charges) = (subquery(&allocation.group.value), subquery(&allocation.charges.value));
+    let (old, new) = (subquery(&allocation.old.value), subquery(&allocation.new.value));
+    let is_new = format!(
+        "(CAST(c.period AS TEXT) >= {} OR EXISTS (SELECT 1 FROM {group} g JOIN {} s ON s.group_id = {group_text}
+  WHERE g.charge_id = c.charge_id AND s.change = {} AND s.period = CAST(c.period AS TEXT) AND s.side = 'new'))",
+        literal(open_period),
+        own(dialect, "assignment"),
+        literal(change.as_str())
+    );
+    let group_id = format!("(SELECT min({group_text}) FROM {group} g WHERE g.charge_id = c.charge_id) AS group_id");
+    let columns =
+        "c.charge_id AS charge_id, c.period AS period, c.currency AS currency, a.payer AS payer, a.amount AS amount";
+    vec![format!(
+        "CREATE VIEW {} AS\nSELECT {columns},\n  CAST('old' AS TEXT) AS side, {group_id}\nFROM {charges} c JOIN {old} a ON a.charge_id = c.charge_id\nWHERE NOT {is_new}\nUNION ALL\nSELECT {columns},\n  CAST('new' AS TEXT) AS side, {group_id}\nFROM {charges} c JOIN {new} a ON a.charge_id = c.charge_id\nWHERE {is_new}",
+        own(dialect, "effective_allocation")
+    )]
+}
+
 /// Whether SQLite can restrict the group query to one charge. It merges a plain SELECT into the query around it; anything else it
 /// would compute as a whole, for every single charge.
 fn is_looked_up_by_key(query: &str) -> bool {

@@ -7,6 +7,7 @@ use super::gap;
 use super::keys::{Keys, is_there, parts_of, text_sql, variables};
 use super::model::{BlockModel, ChangeModel, Event, FollowModel, TableModel, trimmed};
 use super::names::{literal, quoted};
+use super::old_path;
 use super::pending::{Guarded, PROTECTED_VARIABLES, Tries, Work, protected, record_keys, record_whole};
 use super::postgres_batch::{batch_function, batch_signature};
 use super::postgres_block::{apply_function, assign, declarations, refresh_function};
@@ -57,7 +58,13 @@ pub fn trigger_functions(change: &ChangeModel, direction: Direction, work: Work)
         for event in Event::ALL {
             let body = match work {
                 Work::Nothing => Body::default(),
-                Work::Translate(stage) => trigger_body(change, (direction, stage), &table, event),
+                Work::Translate(stage) => {
+                    let mut body = trigger_body(change, (direction, stage), &table, event);
+                    if old_path::is_noted(change, (direction, stage), &table) {
+                        body.statements = old_path::around_postgres(change, &table, &body.statements);
+                    }
+                    body
+                }
                 Work::Paused { records_keys: false } => {
                     Body::of(gap::touch_postgres(&gap::mark(change, direction, &table)))
                 }
@@ -114,6 +121,7 @@ pub fn drop_all(change: &ChangeModel) -> Vec<String> {
         functions.push(format!("DROP FUNCTION IF EXISTS {}({arrays})", block_function(change, block, "apply")));
     }
     statements.extend(functions);
+    statements.extend(old_path::drop(change));
     statements
 }
 

@@ -13,6 +13,7 @@ use super::keys::{KeyRange, Keys, columns, is_there, text_sql, variables};
 use super::lenient::{Lenient, queue};
 use super::model::{BlockModel, ChangeModel, Event, TableModel, trimmed};
 use super::names::{literal, own, quoted};
+use super::old_path;
 use super::pending::Work;
 use super::rewrite::{RewriteError, replace_table};
 use super::statements::{delete_unexpected, upsert_expected, upsert_from};
@@ -166,6 +167,9 @@ pub fn triggers(change: &ChangeModel, forward: Work, backward: Work) -> Result<V
                 if body.is_empty() {
                     continue;
                 }
+                let noted =
+                    matches!(work, Work::Translate(stage) if old_path::is_noted(change, (direction, stage), &table));
+                let body = if noted { old_path::around_sqlite(change, &table, &body) } else { body };
                 let statement = trigger(change, direction, &table, event, &body, both);
                 if change.goes_out(&table, direction) { outward.push(statement) } else { inward.push(statement) }
             }

@@ -7,10 +7,14 @@ use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
 use crate::primitives::Instant;
 use crate::sql::model::{BlockModel, ChangeModel, trimmed};
 use crate::sql::names::own;
+use crate::sql::{old_path, postgres};
 
+use super::cover::cover_plan;
 use super::error::TranslationError;
 use super::laws::last_laws;
 use super::own::InstalledChange;
+use super::pause::open_gap;
+use super::pending;
 use super::progress::{backfill_progress, last_verifications};
 
 /// A condition for entering a stage, and what was found.
@@ -76,8 +80,11 @@ pub fn gates(
         return Ok(Vec::new());
     }
     let mut gates = vec![triggers_installed(connection, model)?];
+    if !matches!(to, Stage::Off | Stage::DualWrite) {
+        gates.push(nothing_waits(connection, change)?);
+    }
     match to {
-        Stage::Off | Stage::DualWrite => return Ok(gates),
+        Stage::Off | Stage::DualWrite => {}
         Stage::Shadow => {
             gates.push(backfill_complete(connection, model)?);
             gates.push(verify_clean(connection, model, change)?);
@@ -95,31 +102,52 @@ pub fn gates(
             gates.push(verify_clean(connection, model, change)?);
             gates.push(flag_at_full(change, outside));
             gates.push(nobody_on_old_side(connection, change)?);
+            gates.push(old_path_quiet(connection, (model, change), outside.now)?);
         }
     }
     Ok(gates)
 }
 
-fn triggers_installed(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, DatabaseError> {
-    let name = "triggers installed on every source table";
-    let (there, wanted) = match model.dialect {
-        Dialect::Postgres => {
-            let sources =
-                [Direction::Forward, Direction::Backward].map(|direction| model.sources_of(direction).len() * 4);
-            let sql = "SELECT count(*) AS n FROM pg_trigger WHERE tgname LIKE $1 AND tgenabled IN ('O', 'A')";
-            let pattern = format!("changeover\\_{}\\_%\\_%", model.stem().replace('_', "\\_"));
-            (connection.get_row(sql, &[Value::from(pattern)])?.integer("n")?, sources.iter().sum())
+/// Held against the exact names: another change's triggers may begin alike.
+fn triggers_installed(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, TranslationError> {
+    let missing: Vec<String> = cover_plan(connection, model)?.into_iter().map(|step| step.what).collect();
+    let mut disabled = Vec::new();
+    if model.dialect == Dialect::Postgres {
+        for direction in [Direction::Forward, Direction::Backward] {
+            for trigger in postgres::triggers(model, direction) {
+                let sql = "SELECT count(*) AS n FROM pg_trigger WHERE tgname = $1 AND tgrelid = to_regclass($2) AND tgenabled NOT IN ('O', 'A')";
+                let values = [Value::from(trigger.name.as_str()), Value::from(trigger.table.as_str())];
+                if connection.get_row(sql, &values)?.integer("n")? > 0 {
+                    disabled.push(format!("{} on {}", trigger.name, trigger.table));
+                }
+            }
         }
-        Dialect::Sqlite => {
-            let sql = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'view' AND name LIKE $1 ESCAPE '!'";
-            let pattern = format!("changeover!_{}!_%", model.stem().replace('_', "!_"));
-            (connection.get_row(sql, &[Value::from(pattern)])?.integer("n")?, model.blocks.len())
-        }
+    }
+    let fault = if !missing.is_empty() {
+        let (count, first) = (missing.len(), missing.first().cloned().unwrap_or_default());
+        Some(format!("{count} missing, first {first}; run `changeover change cover {}`", model.name))
+    } else if !disabled.is_empty() {
+        Some(format!("disabled: {}; run ALTER TABLE … ENABLE TRIGGER", disabled.join(", ")))
+    } else {
+        None
     };
-    let holds = usize::try_from(there).is_ok_and(|there| there >= wanted);
-    let kind =
-        if model.dialect == Dialect::Postgres { "triggers" } else { "refresh views (row triggers come with the move)" };
-    Ok(Gate { name, holds, evidence: format!("{there} of {wanted} {kind} found") })
+    let tables = model.sources_of(Direction::Forward).len();
+    let name = "triggers installed on every source table";
+    Ok(Gate::of(name, fault, || format!("none is missing on the {tables} source tables, none is disabled")))
+}
+
+/// No key waits for its translation, and no pause has left a gap open.
+fn nothing_waits(connection: &mut DatabaseConnection, change: &InstalledChange) -> Result<Gate, DatabaseError> {
+    let keys = pending::count(connection, &change.name)?;
+    let gap = open_gap(connection, &change.name)?;
+    let fault = match (gap, keys) {
+        (Some(gap), _) => {
+            Some(format!("paused since {}; run `changeover change resume {}`", gap.paused_at, change.name))
+        }
+        (None, 1..) => Some(format!("{keys} keys are pending; see `changeover change pending {}`", change.name)),
+        (None, _) => None,
+    };
+    Ok(Gate::of("nothing waits to be translated", fault, || String::from("no key is pending, no pause is open")))
 }
 
 fn backfill_complete(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, DatabaseError> {
@@ -256,4 +284,28 @@ fn nobody_on_old_side(connection: &mut DatabaseConnection, change: &InstalledCha
         _ => None,
     };
     Ok(Gate::of("no group is on the old side in an open period", fault, || String::from("none is")))
+}
+
+/// How long nobody has written to the old model what the new one had to be told. Notes are taken from `rampdown` on.
+fn old_path_quiet(
+    connection: &mut DatabaseConnection,
+    (model, change): (&ChangeModel, &InstalledChange),
+    now: Instant,
+) -> Result<Gate, DatabaseError> {
+    let name = "no write needed the old path for the stated time";
+    let wanted = change.file.stages.quiet_hours;
+    let mut last: Option<(Instant, String)> = None;
+    for (table, question) in old_path::last(model) {
+        let row = connection.find_row(&question, &[])?;
+        let at = row.map(|row| row.find_integer("at")).transpose()?.flatten();
+        last = last.max(at.map(|at| (Instant::from_micros(at), table.name)));
+    }
+    let since = last.as_ref().map_or(change.stage_at, |(at, _)| (*at).max(change.stage_at));
+    let quiet_hours = now.as_micros().saturating_sub(since.as_micros()) / 3_600_000_000;
+    let told = match &last {
+        Some((at, table)) if *at > change.stage_at => format!("the last one at {at}, on {table}"),
+        _ => format!("none since `rampdown` began at {}", change.stage_at),
+    };
+    let fault = (quiet_hours < wanted).then(|| format!("{told}: {quiet_hours} of {wanted} hours"));
+    Ok(Gate::of(name, fault, || format!("{told}: {quiet_hours} hours, and {wanted} are asked for")))
 }

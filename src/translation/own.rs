@@ -4,7 +4,7 @@ use crate::change::{ChangeFile, Stage};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect, Row, Value};
 use crate::primitives::{ChangeName, Instant};
 use crate::sql::names::{literal, own};
-use crate::sql::pending;
+use crate::sql::{old_path, pending};
 
 use super::error::TranslationError;
 use super::laws::create_laws_table;
@@ -42,8 +42,9 @@ pub struct Deed<'a> {
 }
 
 /// Tables whose rows a change takes with it, each with a column `change`.
-pub(super) const BY_CHANGE: [&str; 10] = [
+pub(super) const BY_CHANGE: [&str; 11] = [
     "laws",
+    "old_path",
     "idempotency",
     "range",
     "drift",
@@ -67,6 +68,7 @@ pub fn create_tables(dialect: Dialect) -> Vec<String> {
     statements.extend(ranges::tables(dialect).iter().map(|(name, columns)| table(name, columns)));
     statements.extend(idempotency::create(dialect));
     statements.push(create_laws_table(dialect));
+    statements.push(old_path::table(dialect));
     statements
 }
 

@@ -4,7 +4,7 @@ use crate::change::{Direction, Stage};
 use crate::database::{DatabaseConnection, Dialect};
 use crate::sql::model::ChangeModel;
 use crate::sql::names::own;
-use crate::sql::{postgres, sqlite};
+use crate::sql::{effective, old_path, postgres, sqlite};
 
 use super::error::TranslationError;
 use super::install::with_lock_timeout;
@@ -58,7 +58,13 @@ fn move_in_transaction(
     {
         return Err(TranslationError::Paused { name: change.name, since: gap.paused_at, reason: gap.reason.clone() });
     }
-    for statement in statements(model, (change.stage, to), gap.as_ref())? {
+    let mut statements = statements(model, (change.stage, to), gap.as_ref())?;
+    if let (Stage::Complete, Some(allocation)) = (to, &change.file.allocation) {
+        // Nobody assigns any more: whatever is not closed is billed by the new model.
+        statements.extend(effective::drop(model.dialect));
+        statements.extend(effective::create_complete(model.dialect, &model.name, allocation, &change.open_period));
+    }
+    for statement in statements {
         connection.batch(&statement)?;
     }
     if gap.is_some() && to == Stage::Off {
@@ -94,7 +100,8 @@ fn statements(
             Dialect::Sqlite => sqlite::drop_all(model),
         });
     }
-    let mut statements = switch(model, to, gap)?;
+    let mut statements = if to == Stage::RampDown { old_path::create(model) } else { Vec::new() };
+    statements.extend(switch(model, to, gap)?);
     if model.dialect == Dialect::Postgres {
         if to.translates_forward() && !from.translates_forward() {
             statements.extend(postgres::lock_sources(model, Direction::Forward));

@@ -33,6 +33,14 @@ pub struct ChangeFile {
     pub text: String,
 }
 
+impl ChangeFile {
+    /// False for a file without `[routing]`: a change that only moves rows.
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        self.routing.line > 0
+    }
+}
+
 /// Which way a block translates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -71,6 +71,12 @@ impl Stage {
         matches!(self, Self::Live | Self::RampDown | Self::Complete)
     }
 
+    /// True once every group is to be on the new side, whatever the flag says.
+    #[must_use]
+    pub fn is_everybody_new(self) -> bool {
+        matches!(self, Self::RampDown | Self::Complete)
+    }
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -16,7 +16,7 @@ use crate::store::audit::AuditEntry;
 use crate::translation::own::{close_before, history, list_changes};
 use crate::translation::{
     ChangeHealth, Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications,
-    pause, pending, plan, resolve, uninstall, uninstall_plan, update, update_plan,
+    pause, pending, plan, removal_plan, remove, resolve, update, update_plan,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -45,7 +45,7 @@ pub enum Command {
     Pending(change_pause::PendingArguments),
     /// Close every billing period before the given one: their allocations are left alone
     Close(CloseArguments),
-    /// Remove a change that is at stage `off`, without a trace
+    /// Remove a change that is at stage `off` or `complete`, without a trace
     Uninstall(UninstallArguments),
 }
 
@@ -367,13 +367,12 @@ fn run_uninstall(
     arguments: &UninstallArguments,
 ) -> anyhow::Result<u8> {
     let change = installed(connection, arguments.name.as_ref())?;
-    let model = resolve(connection, &change.file)?;
     if arguments.dry_run {
-        print_plan(output, &uninstall_plan(connection, &model, &change.file)?);
+        print_plan(output, &removal_plan(connection, &change)?);
         return Ok(0);
     }
     let store = settings.open_store()?;
-    uninstall(connection, &model, arguments.discard_assignments)?;
+    remove(connection, &change, arguments.discard_assignments)?;
     Audited { store: &store, actor: &settings.actor }.append(&change, "change.uninstall", "", &json!({}))?;
     let text = format!("{} is uninstalled. The rows of the new model stay: they are the application's.", change.name);
     output.result(&json!({ "uninstalled": change.name }), &text);

@@ -69,7 +69,7 @@ impl Host for AppState {
 
 fn why(because: Because) -> Why {
     match because {
-        Because::Recorded | Because::FirstQuestion => Why::Assigned,
+        Because::Recorded | Because::FirstQuestion | Because::EverybodyNew { .. } => Why::Assigned,
         Because::StageBeforeLive { .. } => Why::BeforeLive,
         Because::UnknownUser | Because::PeriodClosed => Why::Default,
     }

@@ -60,6 +60,8 @@ pub enum Because {
     FirstQuestion,
     /// Nobody is on the new side before `live`; nothing was recorded.
     StageBeforeLive { stage: Stage },
+    /// Everybody is on the new side from `rampdown` on; nothing was recorded.
+    EverybodyNew { stage: Stage },
     /// The application knows no group of this user; nothing was recorded.
     UnknownUser,
     /// The period is closed and the group had no side of its own; nothing was recorded.
@@ -76,6 +78,7 @@ impl Because {
             Self::StageBeforeLive { stage } => {
                 format!("the change is in stage `{stage}`: everybody is on the old side")
             }
+            Self::EverybodyNew { stage } => format!("the change is in stage `{stage}`: everybody is on the new side"),
             Self::UnknownUser => {
                 String::from("the application knows no group of this user: old side, nothing recorded")
             }
@@ -113,8 +116,11 @@ impl Router {
     /// The side of a user's group. The first question about a group in an open period of a change in `live` or later records one,
     /// in the transaction that answers; two servers asked at the same moment give the same answer.
     pub fn side_of_user(&self, snapshot: &Snapshot, question: &Question<'_>) -> Result<Answer, RoutingError> {
-        let known = self.known(question.change)?;
-        let answer = self.answer(snapshot, question, &known)?;
+        let answer = match self.known(question.change).and_then(|known| self.answer(snapshot, question, &known)) {
+            Ok(answer) => answer,
+            // The old model's tables may be gone, and with them what groups are looked up by.
+            Err(error) => return self.everybody(question.change)?.ok_or(error),
+        };
         if let Some(answer) = answer {
             return Ok(answer);
         }
@@ -123,6 +129,14 @@ impl Router {
         let known = self.known(question.change)?;
         let unstable = || RoutingError::NotInstalled(question.change.clone());
         self.answer(snapshot, question, &known)?.ok_or_else(unstable)
+    }
+
+    /// The answer to everybody, if the stage alone gives one.
+    fn everybody(&self, change: &ChangeName) -> Result<Option<Answer>, RoutingError> {
+        let standing = lock_standing(&mut *self.database.connection()?, change, Hold::Shared)?;
+        let because = Because::EverybodyNew { stage: standing.stage };
+        let answer = Answer { side: Side::New, group: None, because };
+        Ok(standing.stage.is_everybody_new().then_some(answer))
     }
 
     /// Forgets which group a user belongs to, so that the next question asks the application again.
@@ -139,7 +153,8 @@ impl Router {
         known: &Known,
     ) -> Result<Option<Answer>, RoutingError> {
         let Some(group) = self.group_of(question, known)? else {
-            return Ok(Some(Answer { side: Side::Old, group: None, because: Because::UnknownUser }));
+            let unknown = Answer { side: Side::Old, group: None, because: Because::UnknownUser };
+            return Ok(Some(self.everybody(question.change)?.unwrap_or(unknown)));
         };
         let (standing, recorded) =
             find_side(&mut *self.database.connection()?, question.change, question.period, &group)?;
@@ -162,7 +177,7 @@ impl Router {
         group: &GroupId,
     ) -> Result<(Side, Because), RoutingError> {
         let decider = Decider::new(&known.change, snapshot, |cohort| self.widen(cohort, known))?;
-        let decided = decider.side_of(group)?;
+        let flagged = decider.side_of(group)?;
         let reason = decider.because("first question in the period");
         let mark = Mark {
             at: question.at.as_micros(),
@@ -178,6 +193,7 @@ impl Router {
             if let Some(settled) = settled(&standing, recorded, period) {
                 return Ok(settled);
             }
+            let decided = if standing.stage.is_everybody_new() { Side::New } else { flagged };
             if insert_absent(connection, change, period, decided, std::iter::once(group), &mark)? == 1 {
                 return Ok((decided, Because::FirstQuestion));
             }
@@ -226,6 +242,10 @@ impl Router {
 fn settled(standing: &Standing, recorded: Option<Side>, period: Period) -> Option<(Side, Because)> {
     let closed = standing.is_closed(period);
     match recorded {
+        // Nothing is recorded any more, and nothing feeds the old model.
+        _ if !closed && standing.stage == Stage::Complete => {
+            Some((Side::New, Because::EverybodyNew { stage: standing.stage }))
+        }
         // A closed period was billed as it stands, whatever the stage is now.
         Some(side) if closed || standing.stage.routes_to_new() => Some((side, Because::Recorded)),
         None if closed => Some((Side::Old, Because::PeriodClosed)),

@@ -9,7 +9,8 @@ use crate::flags::Flag;
 use crate::primitives::{CohortName, Instant, VariantName};
 use crate::store::{PageRequest, Store, StoreError};
 use crate::translation::{
-    Deed, Gate, InstalledChange, Move, Outside, Signed, TranslationError, check_step, gates, move_stage, resolve,
+    Deed, Gate, InstalledChange, Move, Outside, Removal, Signed, TranslationError, check_step, checklist, gates,
+    move_stage, resolve,
 };
 
 /// What became of a wish to move.
@@ -23,6 +24,8 @@ pub struct StageMove {
     pub gates: Vec<Gate>,
     /// Assignments to the new side that went back to the old one.
     pub released: usize,
+    /// What is left to be removed by hand, once the change is complete.
+    pub checklist: Vec<Removal>,
 }
 
 /// A move that somebody asks for.
@@ -72,7 +75,15 @@ pub fn change_stage(
     }
     let gates = evaluate_gates(store, connection, change, wish.to, wish.deed.at)?;
     let holds = gates.iter().all(|gate| gate.holds);
-    let mut outcome = StageMove { from, to: wish.to, moved: false, forced: !holds && wish.force, gates, released: 0 };
+    let mut outcome = StageMove {
+        from,
+        to: wish.to,
+        moved: false,
+        forced: !holds && wish.force,
+        gates,
+        released: 0,
+        checklist: Vec::new(),
+    };
     if !holds && !wish.force {
         return Ok(outcome);
     }
@@ -91,6 +102,9 @@ pub fn change_stage(
         }
         Ok(())
     })?;
+    if wish.to == Stage::Complete {
+        outcome.checklist = checklist(&model, change);
+    }
     outcome.moved = true;
     outcome.released = released;
     Ok(outcome)

@@ -263,6 +263,9 @@ fn laws_held(connection: &mut DatabaseConnection, change: &InstalledChange) -> R
 
 fn flag_at_full(change: &InstalledChange, outside: &Outside) -> Gate {
     let flag = &change.file.routing.flag;
+    if !change.file.is_routed() {
+        return Gate::of("the flag serves `new` to everybody", None, || String::from("the change has no [routing]"));
+    }
     let fault = outside.not_everybody.as_ref().map(|what| format!("flag `{flag}` is not at 100 %: {what}"));
     Gate::of("the flag serves `new` to everybody", fault, || format!("flag `{flag}` serves `new` whoever asks"))
 }

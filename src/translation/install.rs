@@ -13,9 +13,10 @@ use crate::sql::{assignment, effective, postgres, sqlite};
 
 use super::error::TranslationError;
 use super::own::{
-    BY_CHANGE, Deed, InstalledChange, are_tables_there, create_tables, drop_tables, get_change, list_changes,
-    lock_change, record,
+    BY_CHANGE, Deed, InstalledChange, are_tables_there, create_missing_tables, create_tables, drop_tables, get_change,
+    list_changes, lock_change, record,
 };
+use super::resolve::resolve;
 
 /// One statement and what it is for.
 #[derive(Debug, Clone, Serialize)]
@@ -132,16 +133,37 @@ pub fn uninstall_plan(
     model: &ChangeModel,
     file: &ChangeFile,
 ) -> Result<Vec<Step>, TranslationError> {
+    let mut steps: Vec<Step> = Vec::new();
+    let (what, statements) = match model.dialect {
+        Dialect::Postgres => ("triggers and functions", postgres::drop_all(model)),
+        Dialect::Sqlite => ("triggers and views", sqlite::drop_all(model)),
+    };
+    steps.extend(statements.into_iter().map(|sql| Step { what: what.to_owned(), sql }));
+    steps.extend(rest_plan(connection, file)?);
+    Ok(steps)
+}
+
+/// Everything that the removal of an installed change will run: of one that is complete, which has no triggers any more, and whose old
+/// tables may be gone, what is left.
+pub fn removal_plan(
+    connection: &mut DatabaseConnection,
+    change: &InstalledChange,
+) -> Result<Vec<Step>, TranslationError> {
+    if change.stage == Stage::Complete {
+        return rest_plan(connection, &change.file);
+    }
+    let model = resolve(connection, &change.file)?;
+    uninstall_plan(connection, &model, &change.file)
+}
+
+/// What a change has in the application's database beside triggers and functions.
+fn rest_plan(connection: &mut DatabaseConnection, file: &ChangeFile) -> Result<Vec<Step>, TranslationError> {
     let dialect = connection.dialect();
     let is_last = list_changes(connection)?.len() <= 1;
     let mut steps = Vec::new();
     let mut add = |what: &str, statements: Vec<String>| {
         steps.extend(statements.into_iter().map(|sql| Step { what: what.to_owned(), sql }));
     };
-    match dialect {
-        Dialect::Postgres => add("triggers and functions", postgres::drop_all(model)),
-        Dialect::Sqlite => add("triggers and views", sqlite::drop_all(model)),
-    }
     if file.allocation.is_some() {
         add("view of the effective allocation", effective::drop(dialect));
     }
@@ -158,7 +180,7 @@ pub fn uninstall_plan(
             );
         }
     } else {
-        let name = crate::sql::names::literal(model.name.as_str());
+        let name = crate::sql::names::literal(file.name.as_str());
         let tables = BY_CHANGE.iter().map(|table| (*table, "change")).chain([("change", "name")]);
         add(
             "the change's rows in Changeover's own tables",
@@ -170,7 +192,7 @@ pub fn uninstall_plan(
     Ok(steps)
 }
 
-/// Removes a change that is at stage `off`, all or nothing. The targets' rows stay: they are the application's.
+/// Removes a change that is at stage `off` or `complete`, all or nothing. The targets' rows stay: they are the application's.
 ///
 /// Recorded assignments say who was billed how; they go with the last change only if `discard_assignments` says so.
 pub fn uninstall(
@@ -178,9 +200,19 @@ pub fn uninstall(
     model: &ChangeModel,
     discard_assignments: bool,
 ) -> Result<Vec<Step>, TranslationError> {
+    let change = get_change(connection, &model.name)?;
+    remove(connection, &change, discard_assignments)
+}
+
+/// [`uninstall`] of a change whose old tables may be gone.
+pub fn remove(
+    connection: &mut DatabaseConnection,
+    change: &InstalledChange,
+    discard_assignments: bool,
+) -> Result<Vec<Step>, TranslationError> {
     with_lock_timeout(connection, |connection| {
-        let installed = lock_change(connection, &model.name)?;
-        if installed.stage != Stage::Off {
+        let installed = lock_change(connection, &change.name)?;
+        if !matches!(installed.stage, Stage::Off | Stage::Complete) {
             return Err(TranslationError::WrongStage {
                 name: installed.name,
                 stage: installed.stage,
@@ -189,11 +221,12 @@ pub fn uninstall(
             });
         }
         let sql = format!("SELECT count(*) AS n FROM {} WHERE change = $1", own(connection.dialect(), "assignment"));
-        let assignments = connection.get_row(&sql, &[model.name.as_str().into()])?.integer("n")?;
+        let assignments = connection.get_row(&sql, &[installed.name.as_str().into()])?.integer("n")?;
         if assignments > 0 && !discard_assignments {
             return Err(TranslationError::AssignmentsRecorded { name: installed.name, count: assignments });
         }
-        let steps = uninstall_plan(connection, model, &installed.file)?;
+        create_missing_tables(connection)?;
+        let steps = removal_plan(connection, &installed)?;
         for step in &steps {
             connection.batch(&step.sql)?;
         }

@@ -13,7 +13,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::ChangeName;
 use crate::translation::own::get_change;
-use crate::translation::{Deed, check, install, resolve, uninstall, update};
+use crate::translation::{Deed, check, install, remove, resolve, update};
 
 /// A change file to be installed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -99,7 +99,7 @@ fn refused(mistakes: &[Mistake]) -> Problem {
     Problem::new(Code::InvalidChangeFile, told.join("\n"))
 }
 
-/// Uninstalls a change that is at stage `off`. The rows of the new model stay: they are the application's.
+/// Uninstalls a change that is at stage `off` or `complete`. The rows of the new model stay: they are the application's.
 #[utoipa::path(delete, path = "/api/v1/changes/{name}", tag = "changes", params(("name" = String, Path), UninstallQuery),
     responses((status = 204), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 pub async fn delete(
@@ -112,8 +112,7 @@ pub async fn delete(
         .blocking(move |state| {
             let mut connection = state.app().connection()?;
             let change = get_change(&mut connection, &name)?;
-            let model = resolve(&mut connection, &change.file)?;
-            uninstall(&mut connection, &model, query.discard_assignments)?;
+            remove(&mut connection, &change, query.discard_assignments)?;
             record(state, caller.actor(), "change.uninstall", &name, "", &json!({}))
         })
         .await?;

@@ -18,6 +18,7 @@ mod schemas;
 mod sentinel;
 mod skew;
 mod split;
+mod stages;
 mod verify;
 mod ways;
 mod writers;

@@ -250,6 +250,7 @@ pub struct Split {
 /// `[routing]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routing {
+    /// 0: the file has none.
     pub line: usize,
     /// The flag that decides; its variants are `old` and `new`.
     pub flag: FlagKey,

@@ -139,7 +139,7 @@ fn on_error(document: &mut Document<'_>, section: &Section<'_>) -> Option<OnErro
 /// A change that only moves rows may leave [routing] out: its flag is then called as the change is.
 fn default_routing(name: &ChangeName) -> Option<Routing> {
     let flag = FlagKey::new(name.as_str()).ok()?;
-    Some(Routing { line: 1, flag, period: String::from("month"), group_of_user: None })
+    Some(Routing { line: 0, flag, period: String::from("month"), group_of_user: None })
 }
 
 fn routing(document: &mut Document<'_>, root: &Section<'_>) -> Option<Routing> {

@@ -292,7 +292,8 @@ fn a_deadlock_with_translation_is_not_old_codes_on_postgres() {
             connection.batch("SET deadlock_timeout = '2s'").unwrap();
             connection.batch("UPDATE items SET amount = '2' WHERE id = 1")
         });
-        while count(&mut connection, "pg_locks WHERE NOT granted") == 0 {
+        let waiting = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while count(&mut connection, waiting) == 0 {
             std::thread::yield_now();
         }
         new_code.batch("UPDATE items SET amount = '3' WHERE id = 1").unwrap();

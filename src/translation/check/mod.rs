@@ -10,8 +10,10 @@
 
 mod allocation;
 mod block;
+mod foreign_keys;
 mod inspect;
 mod order;
+mod plans;
 mod postgres;
 mod sqlite;
 mod text;
@@ -91,6 +93,10 @@ fn checked(connection: &mut DatabaseConnection, url: &DatabaseUrl, file: &Change
     allocation::check(&mut checker, file)?;
     note_replace(&mut checker, file);
     let Checker { mut mistakes, mut warnings, .. } = checker;
+    if mistakes.is_empty() {
+        warnings.extend(foreign_keys::check(connection, &catalogue, file)?);
+        warnings.extend(plans::check(connection, file)?);
+    }
     for list in [&mut mistakes, &mut warnings] {
         list.sort_by_key(|mistake| mistake.line);
         list.dedup();

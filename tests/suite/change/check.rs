@@ -28,7 +28,8 @@ fn the_example_of_the_design_is_clean() {
         database.connection().batch(schema(database.dialect())).unwrap();
         let checked = checked(&database, DESIGN);
         assert_eq!(checked.mistakes, []);
-        let expected = usize::from(database.dialect() == Dialect::Sqlite);
+        // INSERT OR REPLACE, and a joined table of several that SQLite computes whole.
+        let expected = if database.dialect() == Dialect::Sqlite { 2 } else { 0 };
         assert_eq!(checked.warnings.len(), expected, "{:#?}", checked.warnings);
         let reads: Vec<Vec<String>> = checked
             .blocks

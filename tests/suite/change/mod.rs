@@ -4,3 +4,4 @@ mod catalogue;
 mod check;
 mod mistakes;
 mod mutations;
+mod plans;

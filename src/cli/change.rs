@@ -129,7 +129,7 @@ fn run_install(
 ) -> anyhow::Result<u8> {
     let connection = &mut *database.connection()?;
     let file = read_file(&arguments.file)?;
-    change_check::refuse_mistakes(connection, database.url(), &file)?;
+    change_check::refuse_mistakes(output, connection, database.url(), &file)?;
     let model = resolve(connection, &file)?;
     if arguments.dry_run {
         print_plan(output, &plan(connection, &model, &file)?);
@@ -154,7 +154,7 @@ fn run_update(
 ) -> anyhow::Result<u8> {
     let connection = &mut *database.connection()?;
     let file = read_file(&arguments.file)?;
-    change_check::refuse_mistakes(connection, database.url(), &file)?;
+    change_check::refuse_mistakes(output, connection, database.url(), &file)?;
     let model = resolve(connection, &file)?;
     if arguments.dry_run {
         print_plan(output, &update_plan(connection, &model, &file)?);

@@ -45,13 +45,17 @@ pub fn run(settings: &Settings, output: &Output, arguments: Arguments) -> anyhow
     Ok(u8::from(!checked.is_clean()))
 }
 
-/// An error if the file has mistakes: nothing is installed from such a file.
+/// An error if the file has mistakes: nothing is installed from such a file. Statements that get slower as tables grow are told.
 pub fn refuse_mistakes(
+    output: &Output,
     connection: &mut DatabaseConnection,
     url: &DatabaseUrl,
     file: &ChangeFile,
 ) -> anyhow::Result<()> {
     let checked = translation::check(connection, url, file)?;
+    for slow in &checked.slow {
+        output.note(&format!("warning: {slow}"));
+    }
     if checked.is_clean() { Ok(()) } else { Err(TranslationError::Mistakes(checked.mistakes).into()) }
 }
 

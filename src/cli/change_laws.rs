@@ -37,7 +37,7 @@ pub fn run(settings: &Settings, output: &Output, arguments: &Arguments) -> anyho
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the change file {}", path.display()))?;
             let file = ChangeFile::parse(&text).map_err(TranslationError::Mistakes)?;
-            change_check::refuse_mistakes(&mut connection, database.url(), &file)?;
+            change_check::refuse_mistakes(output, &mut connection, database.url(), &file)?;
             file
         }
     };

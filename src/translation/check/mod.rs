@@ -44,6 +44,8 @@ pub struct Checked {
     pub mistakes: Vec<Mistake>,
     /// In the order of the file: slow or worth knowing, but right.
     pub warnings: Vec<Mistake>,
+    /// Those of the warnings that whoever installs should see again: statements that get slower as tables grow.
+    pub slow: Vec<Mistake>,
     /// One for each block whose query could be read, in the order of the file.
     pub blocks: Vec<CheckedBlock>,
 }
@@ -93,15 +95,17 @@ fn checked(connection: &mut DatabaseConnection, url: &DatabaseUrl, file: &Change
     allocation::check(&mut checker, file)?;
     note_replace(&mut checker, file);
     let Checker { mut mistakes, mut warnings, .. } = checker;
+    let mut slow = Vec::new();
     if mistakes.is_empty() {
         warnings.extend(foreign_keys::check(connection, &catalogue, file)?);
-        warnings.extend(plans::check(connection, file)?);
+        slow = plans::check(connection, file)?;
+        warnings.extend(slow.iter().cloned());
     }
     for list in [&mut mistakes, &mut warnings] {
         list.sort_by_key(|mistake| mistake.line);
         list.dedup();
     }
-    Ok(Checked { mistakes, warnings, blocks, catalogue })
+    Ok(Checked { mistakes, warnings, slow, blocks, catalogue })
 }
 
 /// The state of one check.

@@ -15,6 +15,7 @@ pub mod keys;
 mod lenient;
 pub mod model;
 pub mod names;
+pub mod objects;
 pub mod old_path;
 pub mod pending;
 pub mod postgres;

@@ -38,7 +38,7 @@ impl Batches<'_> {
         if connection.get_row(sql, &[Value::from(signature)])?.boolean("there")? {
             return Ok(());
         }
-        connection.batch(&batch_function(self.model, self.block))
+        objects::make(connection, &self.model.name, &[batch_function(self.model, self.block)])
     }
 
     /// Refreshes the first `batch_rows` keys of a range, inside the caller's transaction.

@@ -8,6 +8,7 @@ use crate::sql::{postgres, sqlite};
 
 use super::error::TranslationError;
 use super::install::{Step, with_lock_timeout};
+use super::objects;
 use super::own::{Deed, InstalledChange, get_change, lock_change, record};
 use super::pause::{open_gap, work};
 
@@ -27,9 +28,8 @@ pub fn cover(
     with_lock_timeout(connection, |connection| {
         let change = lock_change(connection, &model.name)?;
         let steps = missing(connection, model, &change)?;
-        for step in &steps {
-            connection.batch(&step.sql)?;
-        }
+        let statements: Vec<String> = steps.iter().map(|step| step.sql.clone()).collect();
+        objects::make(connection, &model.name, &statements)?;
         if !steps.is_empty() {
             let what: Vec<&str> = steps.iter().map(|step| step.what.as_str()).collect();
             record(connection, &model.name, deed, "cover", &serde_json::json!({ "created": what }))?;

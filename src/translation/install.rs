@@ -12,6 +12,7 @@ use crate::sql::pending::Work;
 use crate::sql::{assignment, effective, postgres, sqlite};
 
 use super::error::TranslationError;
+use super::objects;
 use super::own::{
     BY_CHANGE, Deed, InstalledChange, are_tables_there, create_missing_tables, create_tables, drop_tables, get_change,
     list_changes, lock_change, record,
@@ -104,9 +105,9 @@ pub fn install(
 ) -> Result<InstalledChange, TranslationError> {
     with_lock_timeout(connection, |connection| {
         serialize_installs(connection)?;
-        for step in plan(connection, model, file)? {
-            connection.batch(&step.sql)?;
-        }
+        let statements: Vec<String> = plan(connection, model, file)?.into_iter().map(|step| step.sql).collect();
+        objects::make(connection, &model.name, &statements)?;
+        objects::note_tables(connection, model)?;
         let sql = format!(
             "INSERT INTO {} (name, title, file, stage, open_period, installed_at, stage_at) VALUES ($1, $2, $3, $4, '', $5, $6)",
             own(connection.dialect(), "change")

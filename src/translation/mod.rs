@@ -1,6 +1,7 @@
 //! The application's database: its catalogue, checking a change file against it, installing a change, moving it through its stages,
 //! filling and verifying the new model, and the comparison of old and new allocation.
 
+pub mod audit;
 mod backfill;
 mod backfill_batch;
 mod backfill_estimate;
@@ -21,6 +22,7 @@ mod health;
 mod install;
 mod laws;
 mod look;
+mod objects;
 pub mod own;
 mod pass;
 pub mod pause;

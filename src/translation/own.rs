@@ -10,6 +10,7 @@ use super::error::TranslationError;
 use super::laws::create_laws_table;
 use super::ranges;
 use super::writes::idempotency;
+use super::{audit, objects};
 
 /// A change as the application's database knows it.
 #[derive(Debug, Clone)]
@@ -42,7 +43,9 @@ pub struct Deed<'a> {
 }
 
 /// Tables whose rows a change takes with it, each with a column `change`.
-pub(super) const BY_CHANGE: [&str; 11] = [
+pub(super) const BY_CHANGE: [&str; 13] = [
+    "coverage",
+    "object",
     "laws",
     "old_path",
     "idempotency",
@@ -69,6 +72,8 @@ pub fn create_tables(dialect: Dialect) -> Vec<String> {
     statements.extend(idempotency::create(dialect));
     statements.push(create_laws_table(dialect));
     statements.push(old_path::table(dialect));
+    statements.push(objects::create_table(dialect));
+    statements.push(audit::create_table(dialect));
     statements
 }
 

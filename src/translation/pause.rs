@@ -19,6 +19,7 @@ use crate::sql::{gap as gap_sql, postgres, sqlite};
 
 use super::error::TranslationError;
 use super::install::with_lock_timeout;
+use super::objects;
 use super::own::{Deed, InstalledChange, create_missing_tables, get_change, is_table_there, lock_change, record};
 use super::repair::refresh_keys;
 use super::resolve::resolve;
@@ -187,9 +188,7 @@ pub fn pause(
             Some(model) => [gap_sql::create(model), switch(model, change.stage, Some(&gap))?].concat(),
             None => silence_by_name(connection, &change.name)?,
         };
-        for statement in statements {
-            connection.batch(&statement)?;
-        }
+        objects::make(connection, &change.name, &statements)?;
         let detail = json!({ "stage": change.stage, "records_keys": records_keys });
         record(connection, &change.name, deed, "pause", &detail)?;
         Ok(gap)
@@ -264,9 +263,7 @@ fn switch_on(
         };
         gap.resumed_at = Some(deed.at);
         gap.resumed_by = Some(deed.actor.to_owned());
-        for statement in switch(model, change.stage, Some(&gap))? {
-            connection.batch(&statement)?;
-        }
+        objects::make(connection, &change.name, &switch(model, change.stage, Some(&gap))?)?;
         let sql = format!("UPDATE {} SET resumed_at = $1, resumed_by = $2 WHERE id = $3", own(model.dialect, "gap"));
         connection.execute(&sql, &[deed.at.as_micros().into(), deed.actor.into(), gap.id.into()])?;
         Ok((change, gap))

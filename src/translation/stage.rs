@@ -8,6 +8,7 @@ use crate::sql::{effective, old_path, postgres, sqlite};
 
 use super::error::TranslationError;
 use super::install::with_lock_timeout;
+use super::objects;
 use super::own::{Deed, InstalledChange, create_missing_tables, get_change, lock_change, record};
 use super::pause::{Gap, close_gaps, open_gap, switch};
 
@@ -64,9 +65,7 @@ fn move_in_transaction(
         statements.extend(effective::drop(model.dialect));
         statements.extend(effective::create_complete(model.dialect, &model.name, allocation, &change.open_period));
     }
-    for statement in statements {
-        connection.batch(&statement)?;
-    }
+    objects::make(connection, &model.name, &statements)?;
     if gap.is_some() && to == Stage::Off {
         let detail =
             serde_json::json!({ "stage": "off: nothing is translated, and a backfill comes before anything is" });

@@ -17,6 +17,7 @@ use crate::sql::{effective, gap as gap_sql, postgres, sqlite};
 use super::cover::missing_on_postgres;
 use super::error::TranslationError;
 use super::install::{Step, refuse_second_allocation, with_lock_timeout};
+use super::objects;
 use super::own::{
     BY_BLOCK, Deed, InstalledChange, create_missing_tables, get_change, is_table_there, lock_change, record,
 };
@@ -86,9 +87,9 @@ pub fn update(
         }
         refuse_second_allocation(connection, model, file)?;
         create_missing_tables(connection)?;
-        for step in update_plan(connection, model, file)? {
-            connection.batch(&step.sql)?;
-        }
+        let statements: Vec<String> = update_plan(connection, model, file)?.into_iter().map(|step| step.sql).collect();
+        objects::make(connection, &model.name, &statements)?;
+        objects::note_tables(connection, model)?;
         let sql = format!("UPDATE {} SET title = $1, file = $2 WHERE name = $3", own(model.dialect, "change"));
         let values = [file.title.as_str().into(), file.text.as_str().into(), model.name.as_str().into()];
         connection.execute(&sql, &values)?;

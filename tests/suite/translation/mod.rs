@@ -1,6 +1,7 @@
 //! Translation on both databases: what old code and new code write, in any order, from any number of connections, leaves both models
 //! in agreement; every planted fault is found; the division is exact; a killed backfill goes on where it was.
 
+mod audit;
 mod backfill;
 mod concurrency;
 mod crash;

@@ -8,6 +8,8 @@ use crate::sql::postgres_batch::{batch_function, batch_signature};
 use crate::sql::verify::keys_in_order;
 use crate::sql::{postgres, sqlite};
 
+use super::objects;
+
 /// How long a batch waits for a row that an application's transaction holds. It holds locks itself, which others may wait for, so it
 /// gives up soon, lets them pass and tries again.
 const LOCK_TIMEOUT: &str = "500ms";

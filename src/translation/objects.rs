@@ -82,11 +82,7 @@ pub fn make(
 }
 
 /// Notes what `statements`, which have just been run, have created and dropped.
-fn note(
-    connection: &mut DatabaseConnection,
-    change: &ChangeName,
-    statements: &[String],
-) -> Result<(), DatabaseError> {
+fn note(connection: &mut DatabaseConnection, change: &ChangeName, statements: &[String]) -> Result<(), DatabaseError> {
     connection.batch(&create_table(connection.dialect()))?;
     for kind in ObjectKind::ALL {
         let acts = statements.iter().filter_map(|statement| act_of(statement)).filter(|act| act.kind == kind);

@@ -48,7 +48,12 @@ pub(super) fn audit(
     for view in noted(connection, change, ObjectKind::View.as_str())? {
         if !there.iter().any(|other| other.name == view.name) {
             let what = "the view is gone";
-            found.add(Code::ViewMissing, &view.name, what, "uninstall the change and install it again, or create the view by hand");
+            found.add(
+                Code::ViewMissing,
+                &view.name,
+                what,
+                "uninstall the change and install it again, or create the view by hand",
+            );
         }
     }
     Ok(())
@@ -65,11 +70,8 @@ fn by_model(
         return Ok(Vec::new());
     }
     let triggers = [Direction::Forward, Direction::Backward].map(|direction| postgres::triggers(model, direction));
-    let object = |trigger: postgres::Trigger| Object {
-        name: trigger.name,
-        on_table: trigger.table,
-        definition: String::new(),
-    };
+    let object =
+        |trigger: postgres::Trigger| Object { name: trigger.name, on_table: trigger.table, definition: String::new() };
     Ok(triggers.into_iter().flatten().map(object).collect())
 }
 
@@ -185,7 +187,8 @@ fn audit_functions(
     for function in noted(connection, change, ObjectKind::Function.as_str())? {
         let object = format!("changeover.{}", function.name);
         let Some(live) = there.iter().find(|live| live.name == function.name) else {
-            let remedy = "`changeover change update` with the installed file creates it again; until then pause the change";
+            let remedy =
+                "`changeover change update` with the installed file creates it again; until then pause the change";
             found.add(Code::FunctionMissing, &object, "the function is gone: writes that need it fail", remedy);
             continue;
         };

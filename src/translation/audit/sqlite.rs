@@ -29,7 +29,7 @@ pub(super) fn audit(
                     "the trigger is gone, as after a table was dropped and created again: writes are not translated";
                 found.add(Code::TriggerMissing, &object, what, remedy);
             }
-            Some(live) if live.definition != trigger.definition => {
+            Some(live) if !is_same(&live.definition, &trigger.definition) => {
                 found.add(Code::TriggerChanged, &object, "the trigger is not the one that was created", remedy);
             }
             Some(_) => {}
@@ -42,7 +42,7 @@ pub(super) fn audit(
             None => {
                 found.add(Code::ViewMissing, &view.name, "the view that refreshes rows is gone: writes fail", remedy)
             }
-            Some(live) if live.definition != view.definition => {
+            Some(live) if !is_same(&live.definition, &view.definition) => {
                 found.add(Code::ViewChanged, &view.name, "the view is not the one that was created", remedy);
             }
             Some(_) => {}
@@ -53,6 +53,11 @@ pub(super) fn audit(
         audit_writes(connection, model, found)?;
     }
     Ok(())
+}
+
+/// Renaming a table to and fro leaves its name in quotes.
+fn is_same(left: &str, right: &str) -> bool {
+    left.chars().filter(|character| *character != '"').eq(right.chars().filter(|character| *character != '"'))
 }
 
 /// Translation sets the mode and sets it back within a statement, a backfill within a transaction: nobody else ever sees it.

@@ -77,6 +77,7 @@ fn a_change_goes_live_over_http_and_comes_back() {
         let report = done(&api, "POST", &format!("{CHANGE}/reports"), &json!({}));
         let id = report["id"].as_str().unwrap_or_else(|| panic!("{report}"));
         done(&api, "POST", &format!("{CHANGE}/reports/{id}/signatures"), &json!({ "role": "finance" }));
+        crate::support::changeover().service(&database).args(["change", "laws", "--sample", "1"]).run().expect_code(0);
         done(&api, "PUT", &stage, &json!({ "to": "live" }));
         let receipt = done(&api, "POST", &format!("{CHANGE}/assignments"), &json!({ "period": "2026-11" }));
         assert_eq!(receipt["assigned_new"], 1, "{receipt}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Output, Settings, change_check, change_cover, change_laws, change_pause, installed, table};
+use super::{Output, Settings, change_audit, change_check, change_cover, change_laws, change_pause, installed, table};
 use crate::change::{ChangeFile, Stage};
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::{ChangeName, Instant, Period};
@@ -31,6 +31,8 @@ pub enum Command {
     Stage(StageArguments),
     /// Put back triggers that are missing, such as on a partition attached since the install
     Cover(change_cover::Arguments),
+    /// Find what silences or breaks a change's triggers: disabled or dropped ones, partitions without them, changed tables, lost rights
+    Audit(change_audit::Arguments),
     /// Show a change's stage, gates, backfill, last verify and history
     Status(NameArguments),
     /// List the installed changes
@@ -107,6 +109,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
     match command {
         Command::Check(arguments) => change_check::run(settings, output, arguments),
         Command::Install(arguments) => run_install(settings, output, &database, &arguments),
+        Command::Audit(arguments) => change_audit::run(settings, output, &mut connection, &arguments),
         Command::Cover(arguments) => change_cover::run(settings, output, &mut connection, &arguments),
         Command::Laws(arguments) => change_laws::run(settings, output, &arguments),
         Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),

@@ -4,6 +4,7 @@ mod audit;
 mod backfill;
 mod backfill_estimate;
 mod change;
+mod change_audit;
 mod change_check;
 mod change_cover;
 mod change_laws;

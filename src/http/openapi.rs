@@ -4,7 +4,9 @@ use actix_web::web::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::api::{audit, backfills, changes, cohorts, flags, installs, jobs, passes, pauses, reports, tokens, writes};
+use super::api::{
+    audit, backfills, changes, cohorts, coverage, flags, installs, jobs, passes, pauses, reports, tokens, writes,
+};
 use super::{docs, health, metrics};
 
 #[derive(OpenApi)]
@@ -19,7 +21,7 @@ use super::{docs, health, metrics};
         cohorts::list, cohorts::create, cohorts::get, cohorts::replace, cohorts::delete,
         cohorts::ids, cohorts::replace_ids, cohorts::add_ids, cohorts::remove_ids, cohorts::has_id,
         installs::create, installs::replace, installs::delete, backfills::start_backfill, passes::start_repair, passes::start_verify,
-        changes::list, changes::get, changes::set_stage, changes::assignments, changes::open_period, changes::set_side,
+        changes::list, changes::get, coverage::get, changes::set_stage, changes::assignments, changes::open_period, changes::set_side,
         pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
         reports::list, reports::run, reports::get, reports::sign,
         jobs::list, jobs::get, jobs::cancel,

@@ -2,7 +2,9 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use super::api::{audit, backfills, changes, cohorts, flags, installs, jobs, passes, pauses, reports, tokens, writes};
+use super::api::{
+    audit, backfills, changes, cohorts, coverage, flags, installs, jobs, passes, pauses, reports, tokens, writes,
+};
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
 use super::state::AppState;
@@ -30,6 +32,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/cohorts/{name}/removals").post(cohorts::remove_ids).service())
         .service(path("/api/v1/changes").get(changes::list).post(installs::create).service())
         .service(path("/api/v1/changes/{name}").get(changes::get).put(installs::replace).delete(installs::delete).service())
+        .service(path("/api/v1/changes/{name}/coverage").get(coverage::get).service())
         .service(path("/api/v1/changes/{name}/stage").put(changes::set_stage).service())
         .service(path("/api/v1/changes/{name}/backfill").post(backfills::start_backfill).service())
         .service(path("/api/v1/changes/{name}/repair").post(passes::start_repair).service())

@@ -3,12 +3,13 @@
 use serde::Serialize;
 
 use crate::change::{Direction, Stage};
-use crate::database::{DatabaseConnection, DatabaseError, Dialect, Value};
+use crate::database::{DatabaseConnection, DatabaseError, Value};
 use crate::primitives::Instant;
 use crate::sql::model::{BlockModel, ChangeModel, trimmed};
 use crate::sql::names::own;
-use crate::sql::{old_path, postgres};
+use crate::sql::old_path;
 
+use super::audit::{Finding, audit};
 use super::cover::cover_plan;
 use super::error::TranslationError;
 use super::laws::last_laws;
@@ -111,29 +112,17 @@ pub fn gates(
 /// Held against the exact names: another change's triggers may begin alike.
 fn triggers_installed(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, TranslationError> {
     let missing: Vec<String> = cover_plan(connection, model)?.into_iter().map(|step| step.what).collect();
-    let mut disabled = Vec::new();
-    if model.dialect == Dialect::Postgres {
-        for direction in [Direction::Forward, Direction::Backward] {
-            for trigger in postgres::triggers(model, direction) {
-                let sql = "SELECT count(*) AS n FROM pg_trigger WHERE tgname = $1 AND tgrelid = to_regclass($2) AND tgenabled NOT IN ('O', 'A')";
-                let values = [Value::from(trigger.name.as_str()), Value::from(trigger.table.as_str())];
-                if connection.get_row(sql, &values)?.integer("n")? > 0 {
-                    disabled.push(format!("{} on {}", trigger.name, trigger.table));
-                }
-            }
-        }
-    }
-    let fault = if !missing.is_empty() {
-        let (count, first) = (missing.len(), missing.first().cloned().unwrap_or_default());
-        Some(format!("{count} missing, first {first}; run `changeover change cover {}`", model.name))
-    } else if !disabled.is_empty() {
-        Some(format!("disabled: {}; run ALTER TABLE … ENABLE TRIGGER", disabled.join(", ")))
+    let found: Vec<Finding> =
+        audit(connection, model)?.into_iter().filter(|finding| finding.code.is_silent()).collect();
+    let fault = if let Some(first) = missing.first() {
+        Some(format!("{} missing, first {first}; run `changeover change cover {}`", missing.len(), model.name))
     } else {
-        None
+        let first = found.first().map(ToString::to_string);
+        first.map(|first| format!("{} found by `changeover change audit {}`, first {first}", found.len(), model.name))
     };
     let tables = model.sources_of(Direction::Forward).len();
     let name = "triggers installed on every source table";
-    Ok(Gate::of(name, fault, || format!("none is missing on the {tables} source tables, none is disabled")))
+    Ok(Gate::of(name, fault, || format!("none is missing on the {tables} source tables, none is disabled or changed")))
 }
 
 /// No key waits for its translation, and no pause has left a gap open.

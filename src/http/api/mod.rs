@@ -5,6 +5,7 @@ pub mod audit;
 pub mod backfills;
 pub mod changes;
 pub mod cohorts;
+pub mod coverage;
 pub mod flags;
 pub mod installs;
 pub mod jobs;

@@ -64,6 +64,24 @@ pub enum Code {
 }
 
 impl Code {
+    /// True if writes pass untranslated, or fail; the rest of the codes is slow, or will be wrong one day.
+    #[must_use]
+    pub fn is_silent(self) -> bool {
+        matches!(
+            self,
+            Self::Unresolvable
+                | Self::TriggerMissing
+                | Self::TriggerDisabled
+                | Self::TriggerChanged
+                | Self::TriggerBroken
+                | Self::FunctionMissing
+                | Self::FunctionChanged
+                | Self::ControlStuck
+                | Self::PartitionUncovered
+                | Self::ReplicationRole
+        )
+    }
+
     /// As in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -6,7 +6,7 @@ use changeover::translation::audit::{Code, Finding, audit, audit_change};
 use changeover::translation::own::get_change;
 
 use super::fixture::{Installed, go_to, install_file, installed, loaded};
-use crate::support::{TestDatabase, each_database};
+use crate::support::{TestDatabase, changeover, each_database};
 
 /// What is done, what of it is found (code, part of the object), and what mends it.
 struct Case {
@@ -263,4 +263,25 @@ fn a_file_that_fits_no_more_is_found_beside_what_else_is_wrong() {
     for code in [Code::Unresolvable, Code::TableMissing, Code::TriggerChanged, Code::IndexMissing] {
         assert!(found.iter().any(|finding| finding.code == code), "{code:?}: {found:#?}");
     }
+}
+
+#[test]
+fn the_command_says_what_is_wrong_and_the_gate_stays_shut() {
+    each_database(|database| {
+        let mut connection = loaded(&database);
+        install_file(&mut connection, &super::fixture::file(), Stage::Off);
+        let service = TestDatabase::sqlite();
+        let run = |arguments: &[&str]| changeover().service(&service).app(&database).args(arguments).run();
+        let clean = run(&["change", "audit"]).expect_code(0);
+        assert!(clean.stdout.contains("nothing silences or breaks"), "{clean}");
+        let (break_it, code) = match database.dialect() {
+            Dialect::Postgres => ("ALTER TABLE users DISABLE TRIGGER ALL", "trigger_disabled"),
+            Dialect::Sqlite => ("UPDATE changeover_billing_allocation_control SET mode = 7", "control_stuck"),
+        };
+        connection.batch(break_it).unwrap();
+        let found = run(&["change", "audit", "billing-allocation", "--json"]).expect_code(1).json();
+        assert_eq!(found["findings"][0]["code"], code, "{found}");
+        let shut = run(&["change", "stage", "dualwrite"]).expect_code(1);
+        assert!(shut.stdout.contains("changeover change audit"), "{shut}");
+    });
 }

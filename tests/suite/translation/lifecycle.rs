@@ -130,7 +130,7 @@ fn gates_hold_back_what_is_not_ready_and_say_why() {
         step(&mut connection, &model, Stage::DualWrite);
         let change = own::get_change(&mut connection, &model.name).unwrap();
         let found = gates(&mut connection, &model, &change, Stage::Shadow, &none).unwrap();
-        assert!(found.iter().skip(1).all(|gate| !gate.holds) && found[1].evidence.contains("backfill"), "{found:#?}");
+        assert!(found.iter().skip(2).all(|gate| !gate.holds) && found[2].evidence.contains("backfill"), "{found:#?}");
         let options = BackfillOptions::default();
         backfill(&mut connection, &model, options, &mut |_, _, _| true).unwrap();
         verify(&mut connection, &model, VerifyOptions::default(), &mut |_, _| {}).unwrap();

@@ -82,7 +82,7 @@ fn progress(job: &Job) -> String {
     if progress.step.is_empty() {
         return String::from("–");
     }
-    let share = if progress.total == 0 { 100 } else { progress.done.saturating_mul(100) / progress.total };
+    let share = progress.done.saturating_mul(100).checked_div(progress.total).unwrap_or(100);
     let mut text = format!("{} {share} % of {}", progress.step, progress.total);
     if job.state == JobState::Running {
         if progress.per_second > 0.0 {

@@ -53,9 +53,12 @@ fn image(dialect: Dialect, text: &str) -> Image {
     object.into_iter().map(|(column, found)| (column, value(found))).collect()
 }
 
+/// A row by its table and its name, with its image before and after.
+type Images = BTreeMap<(usize, Vec<String>), (Option<Image>, Option<Image>)>;
+
 /// Folds entries into one effect a row; rows that are as they were, as far as the blocks map them, are left out.
 pub(super) fn effects<'e>(tables: &[Watch], entries: impl IntoIterator<Item = &'e Entry>) -> Vec<Effect> {
-    let mut rows: BTreeMap<(usize, Vec<String>), (Option<Image>, Option<Image>)> = BTreeMap::new();
+    let mut rows = Images::new();
     for entry in entries {
         let Some(table) = tables.get(entry.table) else { continue };
         let (old, new) = (entry.old.as_ref(), entry.new.as_ref());

@@ -144,6 +144,9 @@ fn is_filled(
     Ok(model.blocks_of(Direction::Forward).all(|block| is_done(block.id.to_string())))
 }
 
+/// A source table by its number, its sampled rows, and what is done to them.
+type Queued = (usize, Vec<Vec<String>>, Vec<Trial>);
+
 /// What the trials stand on.
 struct Ground<'a> {
     installed: Option<InstalledChange>,
@@ -198,7 +201,7 @@ impl Ground<'_> {
         options: LawOptions,
         random: &mut Random,
         findings: &mut Findings,
-    ) -> Result<Vec<(usize, Vec<Vec<String>>, Vec<Trial>)>, DatabaseError> {
+    ) -> Result<Vec<Queued>, DatabaseError> {
         let mut queue = Vec::new();
         for (number, watch) in self.watches.iter().enumerate() {
             if !watch.is_source || watch.key.is_empty() {
@@ -220,7 +223,7 @@ impl Ground<'_> {
     fn work(
         &self,
         connection: &mut DatabaseConnection,
-        queue: &[(usize, Vec<Vec<String>>, Vec<Trial>)],
+        queue: &[Queued],
         turn: Option<Duration>,
         findings: &mut Findings,
         on_trial: &mut dyn FnMut(usize, usize),

@@ -173,7 +173,7 @@ impl Run<'_, '_> {
     /// Mostly another row's value; now and then one that no row has.
     fn value(&self, column: &str, nth: u64) -> String {
         let (key, row) = (&self.watch.key, &self.trial.row);
-        let varied = if nth % 4 == 0 { varied_value(&self.watch.table, column, key, row) } else { None };
+        let varied = if nth.is_multiple_of(4) { varied_value(&self.watch.table, column, key, row) } else { None };
         varied.unwrap_or_else(|| another_value(self.bench.model.dialect, column, key, row, nth / 4))
     }
 
@@ -290,7 +290,7 @@ impl Run<'_, '_> {
     }
 
     /// What has become of the row with that name since the trial began.
-    fn now(&self, name: &Vec<String>) -> Option<Effect> {
+    fn now(&self, name: &[String]) -> Option<Effect> {
         let after = self.all.iter().rev().find_map(|entry| self.image_after(entry, name))?;
         Some(Effect { table: self.trial.table, before: None, after })
     }
@@ -314,7 +314,7 @@ impl Run<'_, '_> {
 
     /// Touches the rows that follow from the written one on the other side: they may be as they were although it is not.
     fn touch_counterparts(&mut self, entries: &[Entry], name: &[String]) -> Result<Vec<Entry>, DatabaseError> {
-        let Some(Effect { after: Some(after), .. }) = self.now(&name.to_vec()) else { return Ok(Vec::new()) };
+        let Some(Effect { after: Some(after), .. }) = self.now(name) else { return Ok(Vec::new()) };
         let mut touched = Vec::new();
         if entries.is_empty() {
             return Ok(touched);

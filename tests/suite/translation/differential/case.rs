@@ -123,6 +123,9 @@ impl Case {
     }
 }
 
+/// Who a part goes to, the amount and the weight.
+type Party = (Vec<String>, i128, i128);
+
 impl Block {
     fn rows(&self, connection: &mut DatabaseConnection, from: &str, condition: &str) -> Result<Rows, String> {
         let list: Vec<String> =
@@ -140,7 +143,7 @@ impl Block {
         let ordered: Vec<String> = split.party.iter().map(|column| format!("q.{column}")).collect();
         let sql = format!("SELECT {} FROM ({}) q ORDER BY {}", list.join(", "), self.query, ordered.join(", "));
         let rows = connection.query(&sql, &[]).map_err(|error| format!("{error}\n{sql}"))?;
-        let mut groups: BTreeMap<Vec<String>, Vec<(Vec<String>, i128, i128)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<String>, Vec<Party>> = BTreeMap::new();
         for row in &rows {
             let texts = |names: &[String]| names.iter().map(|name| row.text(name).unwrap()).collect::<Vec<_>>();
             let number = |name: &str| row.text(name).unwrap().parse::<i128>().unwrap();

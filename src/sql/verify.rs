@@ -102,8 +102,9 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Owned target rows that no driving row can have made, since a column of their key is NULL: their number, and their image.
-/// None for a block that may not delete.
+/// Target rows that the block claims by its `owns` although no driving row can have made them, since a column of their key is NULL:
+/// their number, and their image. None for a block that may not delete, or that owns just the rows of its keys: what has no key is
+/// somebody else's.
 #[must_use]
 pub fn keyless_rows(block: &BlockModel, dialect: Dialect, samples_max: usize) -> Option<[String; 2]> {
     let condition = keyless(block)?;
@@ -125,9 +126,8 @@ pub fn delete_keyless(block: &BlockModel) -> Option<String> {
 }
 
 fn keyless(block: &BlockModel) -> Option<String> {
-    let owned =
-        block.owns.as_ref().map(|owns| format!(" AND {}", owned_condition(block, owns, "t"))).unwrap_or_default();
-    block.insert.then(|| format!("NOT ({}){owned}", is_there(&block.key_of("t"))))
+    let owns = block.owns.as_ref().filter(|_| block.insert)?;
+    Some(format!("NOT ({}) AND {}", is_there(&block.key_of("t")), owned_condition(block, owns, "t")))
 }
 
 /// The key of the target's row number `rows` within a range, as text; no row if there are fewer. A range is cut there, so that

@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::{Modify, OpenApi};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, flags, installs, jobs, passes, pauses, reports, tokens, writes,
+    audit, backfills, changes, cohorts, coverage, flags, installs, jobs, laws, passes, pauses, reports, tokens, writes,
 };
 use super::{docs, health, metrics};
 
@@ -22,6 +22,7 @@ use super::{docs, health, metrics};
         cohorts::ids, cohorts::replace_ids, cohorts::add_ids, cohorts::remove_ids, cohorts::has_id,
         installs::create, installs::replace, installs::delete, backfills::start_backfill, passes::start_repair, passes::start_verify,
         changes::list, changes::get, coverage::get, changes::set_stage, changes::assignments, changes::open_period, changes::set_side,
+        laws::gates, laws::last, laws::run,
         pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
         reports::list, reports::run, reports::get, reports::sign,
         jobs::list, jobs::get, jobs::cancel,

@@ -15,6 +15,7 @@ impl From<TranslationError> for Problem {
             E::NoBlock(_) => Code::InvalidValue,
             E::AlreadyInstalled(_)
             | E::SecondAllocation { .. }
+            | E::Overlap { .. }
             | E::NoStep { .. }
             | E::WrongStage { .. }
             | E::PeriodsStayClosed { .. }

@@ -3,7 +3,7 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, flags, installs, jobs, passes, pauses, reports, tokens, writes,
+    audit, backfills, changes, cohorts, coverage, flags, installs, jobs, laws, passes, pauses, reports, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -34,6 +34,8 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}").get(changes::get).put(installs::replace).delete(installs::delete).service())
         .service(path("/api/v1/changes/{name}/coverage").get(coverage::get).service())
         .service(path("/api/v1/changes/{name}/stage").put(changes::set_stage).service())
+        .service(path("/api/v1/changes/{name}/gates").get(laws::gates).service())
+        .service(path("/api/v1/changes/{name}/laws").get(laws::last).post(laws::run).service())
         .service(path("/api/v1/changes/{name}/backfill").post(backfills::start_backfill).service())
         .service(path("/api/v1/changes/{name}/repair").post(passes::start_repair).service())
         .service(path("/api/v1/changes/{name}/verify").post(passes::start_verify).service())

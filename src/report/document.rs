@@ -23,6 +23,17 @@ pub struct Subject {
     pub as_of: Instant,
     /// The periods that were asked for; empty: all.
     pub periods: Vec<String>,
+    /// What the change file says that one model cannot hold of the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declared_losses: Vec<DeclaredLoss>,
+}
+
+/// A column in which one model's knowledge is lost to the other, and what stands there instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredLoss {
+    /// `videos.user_id`
+    pub column: String,
+    pub instead: String,
 }
 
 /// Where the new side came from.

@@ -42,6 +42,8 @@ struct Page {
     exceptions_listed: String,
     exceptions_total: String,
     exceptions_cut: bool,
+    /// Column, what stands there instead.
+    declared_losses: Vec<(String, String)>,
     signatures: Vec<SignatureRow>,
     id: String,
     sha256: String,
@@ -154,6 +156,12 @@ fn page(report: &Report) -> Page {
         exceptions_listed: words::grouped(listed),
         exceptions_total: words::grouped(comparison.exceptions_total),
         exceptions_cut: listed < comparison.exceptions_total,
+        declared_losses: data
+            .subject
+            .declared_losses
+            .iter()
+            .map(|loss| (words::printable(&loss.column), words::printable(&loss.instead)))
+            .collect(),
         signatures: report
             .signatures
             .iter()

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
-use super::document::{Basis, Report, ReportError, SignOff, Subject};
-use crate::change::ChangeFile;
+use super::document::{Basis, DeclaredLoss, Report, ReportError, SignOff, Subject};
+use crate::change::{Block, ChangeFile, Loss};
 use crate::database::{DatabaseConnection, DatabaseError};
 use crate::primitives::{ChangeName, Instant, Period};
 use crate::store::audit::{self, AuditEntry};
@@ -143,7 +143,16 @@ fn subject(file: &ChangeFile, options: &RunOptions<'_>, periods: Vec<String>) ->
         configuration_version: None,
         as_of: options.as_of,
         periods,
+        declared_losses: file.blocks.iter().flat_map(declared_losses).collect(),
     }
+}
+
+fn declared_losses(block: &Block) -> Vec<DeclaredLoss> {
+    let loss = |loss: &Loss| DeclaredLoss {
+        column: format!("{}.{}", block.into.value, loss.column),
+        instead: loss.reason.clone(),
+    };
+    block.loss.iter().map(loss).collect()
 }
 
 fn insert(service: &Store, report: &Report, options: &RunOptions<'_>) -> Result<String, RunError> {

@@ -33,6 +33,9 @@ pub fn render(report: &Report) -> String {
         );
         sections.push(section(&title, &exceptions(data)));
     }
+    if !data.subject.declared_losses.is_empty() {
+        sections.push(section("Declared loss: what one model cannot hold of the other", &declared_losses(data)));
+    }
     sections.push(foot(report));
     sections.join("\n\n")
 }
@@ -51,6 +54,14 @@ fn head(report: &Report) -> String {
         verdict.headline,
         verdict.detail
     )
+}
+
+fn declared_losses(data: &ReportData) -> String {
+    let lines = data.subject.declared_losses.iter();
+    lines
+        .map(|loss| format!("{}: {}", words::printable(&loss.column), words::printable(&loss.instead)))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn foot(report: &Report) -> String {

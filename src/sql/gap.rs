@@ -61,11 +61,12 @@ pub fn triggers_by_name(dialect: Dialect, change: &ChangeName) -> String {
         Dialect::Postgres => format!(
             "SELECT format('CREATE OR REPLACE FUNCTION changeover.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
              AS $co$BEGIN RETURN NULL; END$co$', proname) AS silence FROM pg_proc \
-             WHERE pronamespace = 'changeover'::regnamespace AND proname ~ '^changeover_{stem}_[12]_[fb]t[0-9]+_'"
+             WHERE pronamespace = 'changeover'::regnamespace AND proname ~ '^changeover_{stem}_[12]_[fb]t[0-9]+_(insert|update|delete|truncate)$'"
         ),
         Dialect::Sqlite => format!(
             "SELECT 'DROP TRIGGER \"' || name || '\"' AS silence FROM sqlite_master \
-             WHERE type = 'trigger' AND name GLOB 'changeover_{stem}_[fb]t[0-9]*'"
+             WHERE type = 'trigger' AND name GLOB 'changeover_{stem}_[fb]t[0-9]*_*' \
+             AND name NOT GLOB 'changeover_{stem}_[fb]t[0-9]*_*_*'"
         ),
     }
 }

@@ -22,6 +22,10 @@ pub enum TranslationError {
         "change `{other}` has an [allocation] already, and one application database has one effective allocation: uninstall `{other}` first"
     )]
     SecondAllocation { other: ChangeName },
+    #[error(
+        "block {block} fills rows of `{table}` that block {theirs} of the installed change `{other}` fills too: let each own other rows (`owns`), or other columns with insert = false"
+    )]
+    Overlap { block: String, table: String, other: ChangeName, theirs: String },
     #[error("change `{name}`: the change file stored in the database cannot be read any more:{}", listed(.mistakes))]
     StoredFile { name: String, mistakes: Vec<Mistake> },
     #[error("change `{name}`: the stage stored in the database is unknown")]

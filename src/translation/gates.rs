@@ -109,7 +109,7 @@ pub fn gates(
     Ok(gates)
 }
 
-/// Held against the exact names: another change's triggers may begin alike.
+/// Everything that the change has made is there, on, and as it was made.
 fn triggers_installed(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<Gate, TranslationError> {
     let missing: Vec<String> = cover_plan(connection, model)?.into_iter().map(|step| step.what).collect();
     let found: Vec<Finding> =

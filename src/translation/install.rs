@@ -13,6 +13,7 @@ use crate::sql::{assignment, effective, postgres, sqlite};
 
 use super::error::TranslationError;
 use super::objects;
+use super::overlap::refuse_overlaps;
 use super::own::{
     BY_CHANGE, Deed, InstalledChange, are_tables_there, create_missing_tables, create_tables, drop_tables, get_change,
     list_changes, lock_change, record,
@@ -78,7 +79,8 @@ fn refuse_second(
     if list_changes(connection)?.iter().any(|other| other.name == model.name) {
         return Err(TranslationError::AlreadyInstalled(model.name.clone()));
     }
-    refuse_second_allocation(connection, model, file)
+    refuse_second_allocation(connection, model, file)?;
+    refuse_overlaps(connection, model)
 }
 
 /// One application database has one effective allocation.

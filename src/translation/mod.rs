@@ -23,6 +23,7 @@ mod install;
 mod laws;
 mod look;
 mod objects;
+mod overlap;
 pub mod own;
 mod pass;
 pub mod pause;

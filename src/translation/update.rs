@@ -18,6 +18,7 @@ use super::cover::missing_on_postgres;
 use super::error::TranslationError;
 use super::install::{Step, refuse_second_allocation, with_lock_timeout};
 use super::objects;
+use super::overlap::refuse_overlaps;
 use super::own::{
     BY_BLOCK, Deed, InstalledChange, create_missing_tables, get_change, is_table_there, lock_change, record,
 };
@@ -86,6 +87,7 @@ pub fn update(
             });
         }
         refuse_second_allocation(connection, model, file)?;
+        refuse_overlaps(connection, model)?;
         create_missing_tables(connection)?;
         let statements: Vec<String> = update_plan(connection, model, file)?.into_iter().map(|step| step.sql).collect();
         objects::make(connection, &model.name, &statements)?;
@@ -117,7 +119,7 @@ fn surplus_on_postgres(
     let stem = model.stem();
     let sql = "SELECT tgname::text AS name, tgrelid::int8 AS id, tgrelid::regclass::text AS table_name FROM pg_trigger
                WHERE tgname ~ $1 AND NOT tgisinternal ORDER BY 1, 2";
-    let pattern = format!("^changeover_{stem}_[12]_[fb]t[0-9]+_");
+    let pattern = format!("^changeover_{stem}_[12]_[fb]t[0-9]+_(insert|update|delete|truncate)$");
     let mut triggers = Vec::new();
     for row in connection.query(sql, &[Value::from(pattern.as_str())])? {
         let found = (row.text("name")?, row.integer("id")?);
@@ -142,9 +144,11 @@ fn surplus_on_postgres(
 fn surplus_on_sqlite(connection: &mut DatabaseConnection, change: &ChangeName) -> Result<Vec<String>, DatabaseError> {
     let triggers = connection.query(&gap_sql::triggers_by_name(Dialect::Sqlite, change), &[])?;
     let mut statements: Vec<String> = triggers.iter().map(|row| row.text("silence")).collect::<Result<_, _>>()?;
-    let sql = "SELECT name FROM sqlite_master WHERE type = 'view' AND name GLOB $1";
-    let pattern = format!("changeover_{}_[fb][0-9]*", change.identifier());
-    for row in connection.query(sql, &[Value::from(pattern)])? {
+    // No underscore behind the block's number: that would be a block of another change, whose name begins as this one's.
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'view' AND name GLOB $1 AND name NOT GLOB $2";
+    let stem = change.identifier();
+    let values = [format!("changeover_{stem}_[fb][0-9]*"), format!("changeover_{stem}_[fb][0-9]*_*")].map(Value::from);
+    for row in connection.query(sql, &values)? {
         statements.push(format!("DROP VIEW \"{}\"", row.text("name")?));
     }
     Ok(statements)

@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod flags;
 pub mod installs;
 pub mod jobs;
+pub mod laws;
 pub mod passes;
 pub mod pauses;
 pub mod reports;

@@ -12,6 +12,7 @@ mod allocation;
 mod block;
 mod foreign_keys;
 mod inspect;
+mod loss;
 mod order;
 mod plans;
 mod postgres;
@@ -92,6 +93,7 @@ fn checked(connection: &mut DatabaseConnection, url: &DatabaseUrl, file: &Change
         blocks.extend(block::check(&mut checker, block)?);
     }
     order::check(&mut checker, file, &blocks);
+    loss::check(&mut checker, file, &blocks);
     allocation::check(&mut checker, file)?;
     note_replace(&mut checker, file);
     let Checker { mut mistakes, mut warnings, .. } = checker;

@@ -15,6 +15,7 @@ fn subject() -> Subject {
         configuration_version: Some(7),
         as_of: Instant::parse("2026-12-01T06:00:00Z").unwrap(),
         periods: Vec::new(),
+        declared_losses: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ mod pause;
 mod pending;
 mod schemas;
 mod sentinel;
+mod several;
 mod skew;
 mod split;
 mod stages;

@@ -7,12 +7,14 @@
 
 use crate::primitives::Dialect;
 
-use super::keys::{columns, equal, parts_of, text_sql, variables};
+use super::expected::expected_from;
+use super::keys::{Keys, parts_of, text_sql, variables};
 use super::model::{BlockModel, ChangeModel};
 use super::names::quoted;
 use super::postgres::{block_function, time_zone};
 use super::postgres_block::{assign, declarations};
 use super::postgres_locks::shared_lock;
+use super::statements::{differs, insert_from, same_identity, upsert_from};
 
 const DIALECT: Dialect = Dialect::Postgres;
 
@@ -58,7 +60,7 @@ pub fn batch_function(change: &ChangeModel, block: &BlockModel) -> String {
         next = next_keys_by_bounds(block, !is_copy),
         counted = names.first().map_or("", String::as_str),
         last = text_sql(DIALECT, &last),
-        body = if is_copy { copy(change, block) } else { refresh(change, block) },
+        body = if is_copy { copy(block) } else { refresh(change, block) },
     )
 }
 
@@ -90,16 +92,16 @@ fn refresh(change: &ChangeModel, block: &BlockModel) -> String {
     if !driving.key_is_unique {
         return format!("{wanted}  PERFORM {}({work});\n", block_function(change, block, "refresh"));
     }
-    let condition = super::keys::Keys::Arrays(WORK).condition(&driving.key, &driving.key_of("d"));
+    let condition = Keys::Arrays(WORK).condition(&driving.key, &driving.key_of("d"));
     let changed = format!("WITH changed AS (SELECT * FROM {} d WHERE {condition}) ", driving.table.sql);
     let follows: String = block.follows.iter().map(|follow| shared_lock(change, follow, &changed)).collect();
     format!("{wanted}{follows}  PERFORM {}({work});\n", block_function(change, block, "apply"))
 }
 
-/// Inserts the target rows of the driving rows between the batch's first and last key that are not there, and refreshes the others. Only
-/// locked rows are read, each as it is once it is locked. Whoever wrote one of the target rows since the statement began makes it fail; then
-/// all keys are refreshed.
-fn copy(change: &ChangeModel, block: &BlockModel) -> String {
+/// Inserts the target rows of the driving rows between the batch's first and last key that are not there, and updates those that differ. Only
+/// locked rows are read, each as it is once it is locked. Nothing is ever deleted: a driving row that is there has its target row. Whoever
+/// inserted one of the target rows since the statement began makes it fail; then rows in conflict are updated, at `ON CONFLICT`'s price.
+fn copy(block: &BlockModel) -> String {
     let driving = &block.driving;
     let (names, from, to) = (variables(KEYS, &driving.key), variables(FROM, &driving.key), variables(TO, &driving.key));
     let bounds: String = names
@@ -108,56 +110,42 @@ fn copy(change: &ChangeModel, block: &BlockModel) -> String {
         .map(|(name, (from, to))| format!("  {from} := {name}[1]; {to} := {name}[key_count];\n"))
         .collect();
     let between =
-        |relation: &[String]| format!("{} AND {}", compared(relation, ">=", &from), compared(relation, "<=", &to));
-    let (key, target) = (driving.key_of("d"), block.key_of("t"));
-    let order = key.join(", ");
-    let locked =
-        format!("SELECT d.* FROM {} d WHERE {} ORDER BY {order} FOR NO KEY UPDATE", driving.table.sql, between(&key));
-    let list: Vec<String> = block.mapped.iter().map(|column| quoted(column)).collect();
-    let list = list.join(", ");
-    let insert = format!(
-        "INSERT INTO {} ({list}) SELECT {list} FROM ({}) co_e",
-        block.target.sql,
-        block.short_form_over("co_rows").unwrap_or_default(),
+        |columns: &[String]| format!("{} AND {}", compared(columns, ">=", &from), compared(columns, "<=", &to));
+    let key = driving.key_of("d");
+    let locked = format!(
+        "WITH co_rows AS MATERIALIZED (SELECT d.* FROM {} d WHERE {} ORDER BY {} FOR NO KEY UPDATE)",
+        driving.table.sql,
+        between(&key),
+        key.join(", "),
     );
-    let there =
-        |other: &[String]| format!("EXISTS (SELECT 1 FROM {} t WHERE {})", block.target.sql, equal(&target, other));
-    let found = format!(
-        "WITH co_rows AS MATERIALIZED ({locked}),\nco_new AS ({insert} WHERE NOT {})\n\
-         SELECT {} INTO {} FROM co_rows WHERE {}",
-        there(&block.key_of("co_e")),
-        columns("co_rows", driving.key.iter().map(|column| &column.name))
-            .iter()
-            .map(|part| format!("coalesce(array_agg({part}), '{{}}')"))
-            .collect::<Vec<_>>()
-            .join(", "),
-        variables(WORK, &driving.key).join(", "),
-        there(&driving.key_of("co_rows")),
-    );
-    let apply = |stem: &str| {
-        format!(
-            "    PERFORM {}({});\n",
-            block_function(change, block, "apply"),
-            variables(stem, &driving.key).join(", ")
-        )
-    };
-    let again = assign(
-        block,
-        KEYS,
-        &format!(
-            "SELECT {order} FROM {} d WHERE {} ORDER BY {order} FOR NO KEY UPDATE",
-            driving.table.sql,
-            between(&key)
-        ),
-    );
+    let rows = block.short_form_over("co_rows").unwrap_or_default();
+    let insert = insert_from(block, DIALECT, &rows, Keys::All);
+    let target = &block.target.sql;
     format!(
-        "{bounds}  BEGIN\n    IF EXISTS (SELECT 1 FROM {table} t WHERE {range}) THEN\n{found};\n{refreshed}    ELSE\n\
-         WITH co_rows AS MATERIALIZED ({locked})\n{insert};\n    END IF;\n\
-         \x20 EXCEPTION WHEN unique_violation THEN\n  {again}{all}  END;\n",
-        table = block.target.sql,
-        range = between(&target),
-        refreshed = apply(WORK),
-        all = apply(KEYS),
+        "{bounds}  BEGIN\n    IF EXISTS (SELECT 1 FROM {target} t WHERE {there}) THEN\n\
+         {locked}{update}\n{insert} WHERE NOT EXISTS (SELECT 1 FROM {target} t WHERE {same});\n    ELSE\n\
+         {locked}\n{insert};\n    END IF;\n  EXCEPTION WHEN unique_violation THEN\n{locked}\n{upsert};\n  END;\n",
+        there = between(&block.key_of("t")),
+        update = update(block, &rows),
+        same = same_identity(block, "t", "e"),
+        upsert = upsert_from(block, DIALECT, &rows, (Keys::All, "true")),
+    )
+}
+
+/// A further part of a `WITH`: updates the target rows that differ.
+fn update(block: &BlockModel, rows: &str) -> String {
+    let payload = block.payload();
+    if payload.is_empty() {
+        return String::new();
+    }
+    let set: Vec<String> = payload.iter().map(|column| format!("{c} = e.{c}", c = quoted(column))).collect();
+    format!(
+        ",\nco_changed AS (UPDATE {} t SET {} FROM (\n{}\n) e WHERE {} AND ({}))",
+        block.target.sql,
+        set.join(", "),
+        expected_from(block, DIALECT, rows, Keys::All),
+        same_identity(block, "t", "e"),
+        differs(block, DIALECT, "t", "e"),
     )
 }
 

@@ -121,6 +121,13 @@ impl Ranges<'_> {
         connection.get_row(&sql, &[self.change(), self.id()])?.integer("n")
     }
 
+    /// Finished parts have numbers too.
+    fn last_number(self, connection: &mut DatabaseConnection) -> Result<i64, DatabaseError> {
+        let table = own(connection.dialect(), "backfill_range");
+        let sql = format!("SELECT max(number) AS n FROM {table} WHERE change = $1 AND block = $2");
+        Ok(connection.get_row(&sql, &[self.change(), self.id()])?.find_integer("n")?.unwrap_or(0))
+    }
+
     fn cut_all(
         self,
         connection: &mut DatabaseConnection,
@@ -128,7 +135,7 @@ impl Ranges<'_> {
         pieces: usize,
         keys: u64,
     ) -> Result<(), DatabaseError> {
-        let mut number = open.iter().map(|range| range.number).max().unwrap_or(0);
+        let mut number = self.last_number(connection)?;
         for range in open {
             let bounds = self.bounds(connection, &range.rest(), pieces, keys)?;
             let (Some(first), last) = (bounds.first().cloned(), range.until.clone()) else { continue };

@@ -234,6 +234,58 @@ fn two_processes_share_the_work() {
     assert_filled(&database, &model);
 }
 
+/// Inserts, updates, moves and deletes rows of few keys, until it is over.
+fn write_hot_rows(database: &TestDatabase, seed: u64, is_over: &AtomicBool) -> u64 {
+    let (mut connection, mut random) = (database.connection(), Random::new(seed));
+    let mut written = 0;
+    while !is_over.load(Ordering::Relaxed) || written < 50 {
+        let (id, other, v) = (random.below(60), random.below(60), random.below(1_000));
+        let sql = match random.below(4) {
+            0 => format!("INSERT INTO numbers VALUES ({id}, {v}) ON CONFLICT (id) DO UPDATE SET v = excluded.v + 1"),
+            1 => format!("UPDATE numbers SET v = {v} WHERE id IN ({id}, {other})"),
+            2 => format!(
+                "UPDATE numbers SET id = {other} WHERE id = {id} AND NOT EXISTS (SELECT 1 FROM numbers WHERE id = {other})"
+            ),
+            _ => format!("DELETE FROM numbers WHERE id = {id}"),
+        };
+        match connection.batch(&sql) {
+            Ok(()) => written += 1,
+            Err(error) => assert!(error.is_retryable() || error.is_unique_violation(), "{sql}: {error}"),
+        }
+    }
+    written
+}
+
+#[test]
+fn rows_that_are_inserted_without_a_look_hold_against_writers() {
+    let database = TestDatabase::postgres();
+    let model = installed(&database);
+    let only = BackfillOptions { restart: true, block: Some(String::from("f1")), ..workers(2, 7) };
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|seed| {
+                let (database, is_over) = (&database, &is_over);
+                scope.spawn(move || write_hot_rows(database, seed, is_over))
+            })
+            .collect();
+        // Keys far from one another are in parts of their own; only those that are written are wanted here.
+        database.connection().batch("DELETE FROM numbers WHERE id < 0 OR id > 100").unwrap();
+        for round in 0..30 {
+            let emptied = if round % 2 == 0 { "true" } else { "id % 3 = 0" };
+            drop(database.connection().batch(&format!("DELETE FROM new_numbers WHERE {emptied}")));
+            fill(&database, &model, &only);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for writer in writers {
+            assert!(writer.join().unwrap() >= 50);
+        }
+    });
+    let block = model.blocks_of(Direction::Forward).next().unwrap();
+    let found = verify_block(&mut database.connection(), block, VerifyOptions::default(), &mut |_, _| {}).unwrap();
+    assert_eq!(found.drift(), 0, "{found:#?}");
+}
+
 #[test]
 fn killed_workers_leave_their_parts_to_the_next() {
     let database = TestDatabase::postgres();

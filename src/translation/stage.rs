@@ -2,10 +2,11 @@
 
 use crate::change::{Direction, Stage};
 use crate::database::{DatabaseConnection, Dialect};
-use crate::sql::model::ChangeModel;
+use crate::sql::model::{BlockModel, ChangeModel};
 use crate::sql::names::own;
 use crate::sql::{effective, old_path, postgres, sqlite};
 
+use super::backfill_ranges::forget;
 use super::error::TranslationError;
 use super::install::with_lock_timeout;
 use super::objects;
@@ -58,6 +59,11 @@ fn move_in_transaction(
         && to > change.stage
     {
         return Err(TranslationError::Paused { name: change.name, since: gap.paused_at, reason: gap.reason.clone() });
+    }
+    if (change.stage, to) == (Stage::Off, Stage::DualWrite) {
+        // Nothing was translated at `off`: what had been filled before says nothing any more.
+        let blocks: Vec<&BlockModel> = model.blocks_of(Direction::Forward).collect();
+        forget(connection, &model.name, &blocks)?;
     }
     let mut statements = statements(model, (change.stage, to), gap.as_ref())?;
     if let (Stage::Complete, Some(allocation)) = (to, &change.file.allocation) {

@@ -68,6 +68,7 @@ impl Story<'_> {
         let id = report.id.unwrap_or_default();
         report::sign(&self.store, &id, "Fiona Finance", "finance", now())?;
         self.narrator.step("sign", "Fiona Finance signs the report");
+        self.laws()?;
         self.move_to(Stage::Live)?;
         self.narrator
             .step("live", "groups may be billed by the new model; what is written there flows back to the old one");

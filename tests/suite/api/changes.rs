@@ -77,7 +77,13 @@ fn a_change_goes_live_over_http_and_comes_back() {
         let report = done(&api, "POST", &format!("{CHANGE}/reports"), &json!({}));
         let id = report["id"].as_str().unwrap_or_else(|| panic!("{report}"));
         done(&api, "POST", &format!("{CHANGE}/reports/{id}/signatures"), &json!({ "role": "finance" }));
-        crate::support::changeover().service(&database).args(["change", "laws", "--sample", "1"]).run().expect_code(0);
+        let untried = sent(&api, "PUT", &stage, &json!({ "to": "live" }));
+        assert!(untried.0 == 409 && untried.1["detail"].as_str().unwrap().contains("laws"), "{untried:?}");
+        assert_eq!(done(&api, "GET", &format!("{CHANGE}/laws"), &Value::Null)["last"], Value::Null);
+        let laws = done(&api, "POST", &format!("{CHANGE}/laws"), &json!({ "sample": 10, "seed": 1 }));
+        assert_eq!(laws["held"], true, "{laws}");
+        let gates = done(&api, "GET", &format!("{CHANGE}/gates"), &Value::Null);
+        assert_eq!((&gates["next"], &gates["hold"]), (&json!("live"), &json!(true)), "{gates}");
         done(&api, "PUT", &stage, &json!({ "to": "live" }));
         let receipt = done(&api, "POST", &format!("{CHANGE}/assignments"), &json!({ "period": "2026-11" }));
         assert_eq!(receipt["assigned_new"], 1, "{receipt}");

@@ -219,6 +219,12 @@ fn stage_text(change: &InstalledChange, outcome: &StageMove) -> String {
     if outcome.released > 0 {
         let _ = write!(text, "\n{} groups of open periods went back to the old side.", outcome.released);
     }
+    if !outcome.checklist.is_empty() {
+        text.push_str("\nTo be removed, in this order:");
+        for (removal, number) in outcome.checklist.iter().zip(1..) {
+            let _ = write!(text, "\n{number:>3}. {}: {}", removal.what, removal.names.join(", "));
+        }
+    }
     text
 }
 

@@ -38,9 +38,7 @@ fn a_lease_that_is_not_renewed_passes_on() {
     each_database(|database| {
         let store = open(&database);
         let first = store.write(|conn| claim(conn, "work", "dead", Duration::from_millis(300))).unwrap().unwrap();
-        let began = Instant::now();
         let second = wait_for(&database, "work", "alive");
-        assert!(began.elapsed() >= Duration::from_millis(200), "it was not waited for");
         assert!(Instant::now() >= first.until, "the holder believes in its lease no longer than the database does");
         assert_eq!(second.fencing, 2);
         assert_eq!(store.write(|conn| renew(conn, &first, LONG)).unwrap(), None, "it is another's");

@@ -52,8 +52,11 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn new(block: &'a BlockModel, dialect: Dialect) -> Self {
-        let key: Vec<String> =
-            block.key.iter().map(|key| format!("coalesce(e.{key}, a.{key})", key = quoted(key))).collect();
+        let key: Vec<String> = block
+            .key
+            .iter()
+            .map(|key| format!("coalesce({}, a.{})", block.expected_column("e", key), quoted(key)))
+            .collect();
         let thawed = block.thawed(&key).map(|thawed| format!("\n  AND {thawed}")).unwrap_or_default();
         let on = same_identity(block, "a", "e");
         let changed =

@@ -21,6 +21,11 @@ pub struct Lease {
     pub until: Clock,
 }
 
+/// How long the holder believes in it: a little less, because SQLite's clock has no more than milliseconds.
+fn believed(ttl: Duration) -> Duration {
+    ttl.saturating_sub(Duration::from_millis(2))
+}
+
 /// Claims the lease for `ttl`. `None` while somebody has it, even if that is the same holder: two pieces of work of one server
 /// exclude each other too.
 pub fn claim(
@@ -40,7 +45,7 @@ pub fn claim(
     let found = connection.find_row(&sql, &[Value::from(name), Value::from(holder), Value::from(micros(ttl))])?;
     let Some(row) = found else { return Ok(None) };
     let fencing = row.integer("fencing")?;
-    Ok(Some(Lease { name: name.to_owned(), holder: holder.to_owned(), fencing, until: asked + ttl }))
+    Ok(Some(Lease { name: name.to_owned(), holder: holder.to_owned(), fencing, until: asked + believed(ttl) }))
 }
 
 /// Holds the lease for another `ttl` from now. `None` if somebody else has had it since. A lease that ran out while nobody wanted it
@@ -58,7 +63,7 @@ pub fn renew(connection: &mut DatabaseConnection, lease: &Lease, ttl: Duration) 
         Value::from(lease.fencing),
     ];
     let is_ours = connection.execute(&sql, &values)? == 1;
-    Ok(is_ours.then(|| Lease { until: asked + ttl, ..lease.clone() }))
+    Ok(is_ours.then(|| Lease { until: asked + believed(ttl), ..lease.clone() }))
 }
 
 /// Gives the lease back, so that another may claim it at once. Nothing happens if it is somebody else's by now.

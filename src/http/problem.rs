@@ -56,15 +56,24 @@ codes! {
     TokenNotFound = "token_not_found", NOT_FOUND, "There is no such token";
     ChangeNotFound = "change_not_found", NOT_FOUND, "There is no such change";
     ReportNotFound = "report_not_found", NOT_FOUND, "There is no such report";
+    ProposalNotFound = "proposal_not_found", NOT_FOUND, "There is no such proposal";
     JobNotFound = "job_not_found", NOT_FOUND, "There is no such job";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not take this method";
     Exists = "exists", CONFLICT, "It exists already";
     InUse = "in_use", CONFLICT, "It is used elsewhere";
     Refused = "refused", CONFLICT, "The state of things does not allow this now";
+    SecondPersonNeeded = "second_person_needed", CONFLICT, "It takes a second person";
+    OwnProposal = "own_proposal", FORBIDDEN, "It takes another person than the one who proposed it";
+    ProposalClosed = "proposal_closed", CONFLICT, "The proposal cannot be decided any more";
+    ExposureLimit = "exposure_limit", CONFLICT, "More subjects could change variant than the flag allows in an hour";
+    OverrideNeeded = "override_needed", CONFLICT, "Weakening a protection needs an override";
+    ImportConflict = "import_conflict", CONFLICT, "The import would overwrite what is there";
     Stale = "stale", PRECONDITION_FAILED, "It has changed since you saw it";
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body's type is not one that is read here";
     InvalidFlag = "invalid_flag", UNPROCESSABLE_ENTITY, "The flag is not valid";
+    ReasonRequired = "reason_required", UNPROCESSABLE_ENTITY, "The flag asks for a reason";
+    InvalidImport = "invalid_import", UNPROCESSABLE_ENTITY, "The document cannot be imported";
     InvalidChangeFile = "invalid_change_file", UNPROCESSABLE_ENTITY, "The change file has mistakes";
     InvalidValue = "invalid_value", UNPROCESSABLE_ENTITY, "A value is not valid";
     InvalidWrite = "invalid_write", UNPROCESSABLE_ENTITY, "The write does not fit the tables";
@@ -92,6 +101,7 @@ pub struct Problem {
     current_version: Option<i64>,
     faults: Vec<Fault>,
     allow: Option<String>,
+    retry_after_s: Option<u64>,
 }
 
 /// What the client gets: `application/problem+json`, RFC 9457.
@@ -130,6 +140,7 @@ impl Problem {
             current_version: None,
             faults: Vec::new(),
             allow: None,
+            retry_after_s: None,
         }
     }
 
@@ -150,6 +161,12 @@ impl Problem {
     #[must_use]
     pub fn with_faults(self, faults: Vec<Fault>) -> Self {
         Self { faults, ..self }
+    }
+
+    /// The problem with when to try again, in whole seconds.
+    #[must_use]
+    pub fn with_retry_after(self, seconds: Option<u64>) -> Self {
+        Self { retry_after_s: seconds, ..self }
     }
 
     #[must_use]
@@ -203,6 +220,9 @@ impl ResponseError for Problem {
             }
             _ => {}
         }
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             response.insert_header((ALLOW, allow));
         }
@@ -223,10 +243,12 @@ impl From<StoreError> for Problem {
                     "change" => Code::ChangeNotFound,
                     "report" => Code::ReportNotFound,
                     "job" => Code::JobNotFound,
+                    "proposal" => Code::ProposalNotFound,
                     _ => Code::NotFound,
                 },
                 detail,
             ),
+            StoreError::Protected(protected) => protected.into(),
             StoreError::Exists { .. } => Self::new(Code::Exists, detail),
             StoreError::InUse { .. } => Self::new(Code::InUse, detail),
             StoreError::Stale { current, .. } => {

@@ -3,9 +3,24 @@
 use super::problem::{Code, Problem};
 use crate::report::RunError;
 use crate::routing::{RoutingError, StageError};
+use crate::store::protection::Protected;
 use crate::translation::TranslationError;
 use crate::translation::compare::CompareError;
 use crate::translation::writes::{Refusal, WriteError};
+
+impl From<Protected> for Problem {
+    fn from(error: Protected) -> Self {
+        let code = match error {
+            Protected::ReasonRequired { .. } => Code::ReasonRequired,
+            Protected::SecondPerson { .. } => Code::SecondPersonNeeded,
+            Protected::OwnProposal { .. } => Code::OwnProposal,
+            Protected::Closed { .. } => Code::ProposalClosed,
+            Protected::Override { .. } => Code::OverrideNeeded,
+            Protected::Exposure { .. } => Code::ExposureLimit,
+        };
+        told(code, &error).with_retry_after(error.retry_after_s())
+    }
+}
 
 impl From<TranslationError> for Problem {
     fn from(error: TranslationError) -> Self {

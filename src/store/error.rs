@@ -1,5 +1,6 @@
 //! What can go wrong in the store.
 
+use super::protection::Protected;
 use crate::database::DatabaseError;
 
 /// An error of the store. `what` is a word such as `flag`, `name` the key that the caller gave.
@@ -28,6 +29,8 @@ pub enum StoreError {
          Run the newer program"
     )]
     NewerSchema(String),
+    #[error(transparent)]
+    Protected(#[from] Protected),
     #[error("the operating system gave no randomness")]
     NoRandomness,
 }

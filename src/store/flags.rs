@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::audit::{self, AuditEntry};
+use super::protection::{self, Authority, FlagChange};
 use super::schema::{flag_versions, flags};
 use super::{Origin, Page, PageRequest, StoreError, now, state};
 use crate::database::DatabaseConnection;
@@ -28,6 +29,11 @@ impl StoredFlag {
     #[must_use]
     pub fn updated_at(&self) -> Instant {
         Instant::from_micros(self.updated_at)
+    }
+
+    /// The flag itself.
+    pub fn parse(&self) -> Result<Flag, StoreError> {
+        Flag::parse(&self.data).map_err(|error| corrupt(&self.key, &error))
     }
 }
 
@@ -88,6 +94,38 @@ pub fn history(
     Ok(Page::cut(rows, request, |version: &FlagVersion| version.version.to_string()))
 }
 
+/// What is to happen to a flag. `seen` is the version that it must still be at; data is `flags::Flag` as JSON.
+#[derive(Debug, Clone, Copy)]
+pub enum FlagWrite<'a> {
+    Create(&'a str),
+    Replace { data: &'a str, seen: Option<i64> },
+    Remove { seen: Option<i64> },
+}
+
+impl<'a> FlagWrite<'a> {
+    fn data(self) -> Option<&'a str> {
+        match self {
+            Self::Create(data) | Self::Replace { data, .. } => Some(data),
+            Self::Remove { .. } => None,
+        }
+    }
+
+    fn seen(self) -> Option<i64> {
+        match self {
+            Self::Create(_) => None,
+            Self::Replace { seen, .. } | Self::Remove { seen } => seen,
+        }
+    }
+
+    fn action(self) -> &'static str {
+        match self {
+            Self::Create(_) => "flag.create",
+            Self::Replace { .. } => "flag.replace",
+            Self::Remove { .. } => "flag.remove",
+        }
+    }
+}
+
 /// Creates a flag; one with the same key is an error.
 pub fn create(
     connection: &mut DatabaseConnection,
@@ -95,20 +133,7 @@ pub fn create(
     data: &str,
     origin: Origin<'_>,
 ) -> Result<StoredFlag, StoreError> {
-    let version = state::next_config_version(connection)?;
-    if find(connection, key)?.is_some() {
-        return Err(StoreError::Exists { what: "flag", name: key.to_string() });
-    }
-    let flag = StoredFlag {
-        key: key.to_string(),
-        version,
-        data: data.to_owned(),
-        updated_at: now().as_micros(),
-        updated_by: origin.actor.to_owned(),
-    };
-    diesel::insert_into(flags::table).values(&flag).execute(connection)?;
-    record(connection, &flag, Some(data), "flag.create", origin)?;
-    Ok(flag)
+    write(connection, key, FlagWrite::Create(data), Authority::ALONE, origin)
 }
 
 /// Replaces a flag. With `seen`, only if that is still its version.
@@ -119,30 +144,7 @@ pub fn replace(
     seen: Option<i64>,
     origin: Origin<'_>,
 ) -> Result<StoredFlag, StoreError> {
-    let version = state::next_config_version(connection)?;
-    let flag = StoredFlag {
-        key: key.to_string(),
-        version,
-        data: data.to_owned(),
-        updated_at: now().as_micros(),
-        updated_by: origin.actor.to_owned(),
-    };
-    let values = (
-        flags::version.eq(flag.version),
-        flags::data.eq(&flag.data),
-        flags::updated_at.eq(flag.updated_at),
-        flags::updated_by.eq(&flag.updated_by),
-    );
-    let target = flags::table.filter(flags::key.eq(key.as_str()));
-    let written = match seen {
-        Some(seen) => diesel::update(target.filter(flags::version.eq(seen))).set(values).execute(connection)?,
-        None => diesel::update(target).set(values).execute(connection)?,
-    };
-    if written == 0 {
-        return Err(refusal(connection, key, seen)?);
-    }
-    record(connection, &flag, Some(data), "flag.replace", origin)?;
-    Ok(flag)
+    write(connection, key, FlagWrite::Replace { data, seen }, Authority::ALONE, origin)
 }
 
 /// Throws (`false`) or releases (`true`) a flag's kill switch. Where it stands so already, nothing is written.
@@ -154,16 +156,21 @@ pub fn set_enabled(
 ) -> Result<StoredFlag, StoreError> {
     state::lock(connection)?;
     let stored = get(connection, key)?;
-    let flag = Flag::parse(&stored.data).map_err(|error| corrupt(key, &error))?;
+    let flag = stored.parse()?;
     if flag.is_enabled() == enabled {
         return Ok(stored);
     }
-    let data = serde_json::to_string(&flag.with_enabled(enabled)).map_err(|error| corrupt(key, &error))?;
+    let data = json_of(&flag.with_enabled(enabled))?;
     replace(connection, key, &data, None, origin)
 }
 
-fn corrupt(key: &FlagKey, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Corrupt { what: "flag", name: key.to_string(), reason: error.to_string() }
+/// A flag as the store keeps it.
+pub fn json_of(flag: &Flag) -> Result<String, StoreError> {
+    serde_json::to_string(flag).map_err(|error| corrupt(flag.key().as_str(), &error))
+}
+
+fn corrupt(key: &str, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { what: "flag", name: key.to_owned(), reason: error.to_string() }
 }
 
 /// Removes a flag; its history stays. With `seen`, only if that is still its version.
@@ -173,46 +180,84 @@ pub fn remove(
     seen: Option<i64>,
     origin: Origin<'_>,
 ) -> Result<(), StoreError> {
-    let version = state::next_config_version(connection)?;
-    let target = flags::table.filter(flags::key.eq(key.as_str()));
-    let written = match seen {
-        Some(seen) => diesel::delete(target.filter(flags::version.eq(seen))).execute(connection)?,
-        None => diesel::delete(target).execute(connection)?,
+    write(connection, key, FlagWrite::Remove { seen }, Authority::ALONE, origin).map(drop)
+}
+
+/// Every write of a flag goes through here: the version is checked, then what protects the flag is asked, then it is written,
+/// with its history and its audit row. What comes back has no data where the flag was removed.
+pub fn write(
+    connection: &mut DatabaseConnection,
+    key: &FlagKey,
+    write: FlagWrite<'_>,
+    authority: Authority,
+    origin: Origin<'_>,
+) -> Result<StoredFlag, StoreError> {
+    state::lock(connection)?;
+    let before = find(connection, key)?;
+    check_version(key, write, before.as_ref())?;
+    // A stored flag that can't be read protects nothing: otherwise nobody could replace it.
+    let before = before.and_then(|stored| stored.parse().ok());
+    let after = match write.data() {
+        Some(data) => Some(Flag::parse(data).map_err(|error| corrupt(key.as_str(), &error))?),
+        None => None,
     };
-    if written == 0 {
-        return Err(refusal(connection, key, seen)?);
-    }
-    let flag = StoredFlag {
+    let change = FlagChange { key, before: before.as_ref(), after: after.as_ref() };
+    let cleared = protection::check_flag_write(connection, change, authority, origin)?;
+    let stored = StoredFlag {
         key: key.to_string(),
-        version,
-        data: String::new(),
+        version: state::next_config_version(connection)?,
+        data: write.data().unwrap_or_default().to_owned(),
         updated_at: now().as_micros(),
         updated_by: origin.actor.to_owned(),
     };
-    record(connection, &flag, None, "flag.remove", origin)
+    put(connection, &stored, write)?;
+    record(connection, &stored, write, origin)?;
+    cleared.record(connection, stored.version, origin)?;
+    Ok(stored)
 }
 
-/// Why a write found no row: there is none, or it is at another version.
-fn refusal(connection: &mut DatabaseConnection, key: &FlagKey, seen: Option<i64>) -> Result<StoreError, StoreError> {
-    Ok(match (find(connection, key)?, seen) {
-        (Some(flag), Some(seen)) => {
-            StoreError::Stale { what: "flag", name: key.to_string(), seen, current: flag.version }
-        }
-        _ => StoreError::not_found("flag", key.as_str()),
-    })
+/// The writers' lock is held, so what was found is what will be written over.
+fn check_version(key: &FlagKey, write: FlagWrite<'_>, found: Option<&StoredFlag>) -> Result<(), StoreError> {
+    match (write, found) {
+        (FlagWrite::Create(_), Some(_)) => Err(StoreError::Exists { what: "flag", name: key.to_string() }),
+        (FlagWrite::Create(_), None) => Ok(()),
+        (_, None) => Err(StoreError::not_found("flag", key.as_str())),
+        (_, Some(found)) => match write.seen() {
+            Some(seen) if seen != found.version => {
+                Err(StoreError::Stale { what: "flag", name: key.to_string(), seen, current: found.version })
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+fn put(connection: &mut DatabaseConnection, stored: &StoredFlag, write: FlagWrite<'_>) -> Result<(), StoreError> {
+    let target = flags::table.filter(flags::key.eq(&stored.key));
+    match write {
+        FlagWrite::Create(_) => diesel::insert_into(flags::table).values(stored).execute(connection)?,
+        FlagWrite::Replace { .. } => diesel::update(target)
+            .set((
+                flags::version.eq(stored.version),
+                flags::data.eq(&stored.data),
+                flags::updated_at.eq(stored.updated_at),
+                flags::updated_by.eq(&stored.updated_by),
+            ))
+            .execute(connection)?,
+        FlagWrite::Remove { .. } => diesel::delete(target).execute(connection)?,
+    };
+    Ok(())
 }
 
 fn record(
     connection: &mut DatabaseConnection,
     flag: &StoredFlag,
-    data: Option<&str>,
-    action: &str,
+    write: FlagWrite<'_>,
     origin: Origin<'_>,
 ) -> Result<(), StoreError> {
     let row = FlagVersion {
         key: flag.key.clone(),
         version: flag.version,
-        data: data.map(str::to_owned),
+        data: write.data().map(str::to_owned),
         at: flag.updated_at,
         actor: origin.actor.to_owned(),
         reason: origin.reason.to_owned(),
@@ -222,7 +267,7 @@ fn record(
         connection,
         &AuditEntry {
             actor: origin.actor,
-            action,
+            action: write.action(),
             subject: &format!("flag/{}", flag.key),
             reason: origin.reason,
             detail: json!({ "version": flag.version }),

@@ -13,6 +13,7 @@ pub mod leases;
 mod memory;
 pub mod migrations;
 mod page;
+pub mod protection;
 pub mod reports;
 mod schema;
 pub mod state;

@@ -104,4 +104,27 @@ tables! {
         started_at -> Nullable<BigInt>,
         updated_at -> BigInt,
     }
+    proposals = "svc_changeover_proposals" (id) {
+        id -> Text,
+        subject -> Text,
+        kind -> Text,
+        data -> Text,
+        overriding -> Bool,
+        actor -> Text,
+        token -> Text,
+        reason -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        state -> Text,
+        decided_by -> Nullable<Text>,
+        decided_at -> Nullable<BigInt>,
+        decided_reason -> Nullable<Text>,
+    }
+    flag_exposures = "svc_changeover_flag_exposures" (flag, version) {
+        flag -> Text,
+        version -> BigInt,
+        at -> BigInt,
+        millionths -> BigInt,
+        actor -> Text,
+    }
 }

@@ -1,0 +1,2 @@
+DROP TABLE svc_changeover_flag_exposures;
+DROP TABLE svc_changeover_proposals;

@@ -2,14 +2,15 @@
 
 use std::io::Read;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{Output, Settings, Why, table};
 use crate::flags::{Context, Evaluation, Flag, SnapshotFlag, TARGETING_KEY};
 use crate::http::api::List;
-use crate::http::api::flags::{FlagAnswer, FlagVersionAnswer};
-use crate::primitives::{FlagKey, Instant};
+use crate::http::api::flags::FlagAnswer;
+use crate::http::api::history::read_page;
+use crate::primitives::FlagKey;
 use crate::store::flags::{self, StoredFlag};
 use crate::store::{Memory, PageRequest, Store};
 
@@ -125,21 +126,18 @@ fn list(store: &Store, output: &Output) -> anyhow::Result<()> {
 }
 
 fn history(store: &Store, output: &Output, key: &FlagKey) -> anyhow::Result<()> {
-    let page = store.read(|conn| flags::history(conn, key, &PageRequest::first()))?;
-    if page.items.is_empty() {
-        bail!("there is and was no flag `{key}`");
-    }
+    let page = store.read(|conn| read_page(conn, key, &PageRequest::first()))?;
     let rows = page.items.iter().map(|version| {
         vec![
             version.version.to_string(),
-            Instant::from_micros(version.at).to_string(),
+            version.at.to_string(),
             version.actor.clone(),
             version.reason.clone(),
-            version.data.clone().unwrap_or_else(|| String::from("(removed)")),
+            version.flag.as_ref().map_or_else(|| String::from("(removed)"), Value::to_string),
         ]
     });
     let text = table(&["version", "at", "by", "reason", "flag"], rows);
-    output.result(&List::<FlagVersionAnswer>::from(page), &text);
+    output.result(&page, &text);
     Ok(())
 }
 

@@ -1,8 +1,16 @@
 //! Whether a flag serves one variant to everybody, whoever they are: what "at 100 %" means.
 
 use super::bucket::BUCKETS;
-use super::flag::{Flag, Serve};
+use super::flag::{Flag, Rule, Serve};
 use crate::primitives::VariantName;
+
+impl Rule {
+    /// True if it matches every context.
+    #[must_use]
+    pub fn is_for_everybody(&self) -> bool {
+        self.cohort.is_none() && self.clauses.is_empty()
+    }
+}
 
 impl Flag {
     /// The first thing that keeps `variant` from being served to every context, as half a sentence; `None` if nothing does.
@@ -20,7 +28,7 @@ impl Flag {
             if share < BUCKETS {
                 return Some(format!("rules[{index}] gives `{variant}` {} %", f64::from(share) / 1_000.0));
             }
-            if rule.cohort.is_none() && rule.clauses.is_empty() {
+            if rule.is_for_everybody() {
                 // It matches everybody: nothing below it is ever looked at.
                 return None;
             }

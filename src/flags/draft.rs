@@ -40,7 +40,7 @@ pub struct FlagDraft {
 }
 
 /// One rule: it matches if its cohort and all its clauses do. One with neither is for everybody.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleDraft {
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -109,6 +109,13 @@ pub struct RangeDraft {
 /// Variants in the order written. A name that stands twice is refused, where a map would keep the last value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct VariantDrafts(pub Vec<(String, Value)>);
+
+/// A variant without a name, which no flag takes.
+impl Default for ServeDraft {
+    fn default() -> Self {
+        Self::Variant(String::new())
+    }
+}
 
 impl Serialize for VariantDrafts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::clause::Clause;
 use super::draft::FlagDraft;
 use super::mistake::{FlagMistake, InvalidFlag};
+use super::percent::InvalidPercent;
 use super::rollout::{Rollout, RolloutError};
 use super::value::{FlagType, VariantValue};
 use crate::primitives::{ChangeName, CohortName, FlagKey, VariantName};
@@ -54,6 +55,12 @@ pub enum ShareError {
     NoSuchRule { flag: FlagKey, rule: usize, rules: usize },
     #[error("rules[{rule}] of `{flag}` serves one variant to everybody: give it a rollout first")]
     NotARollout { flag: FlagKey, rule: usize },
+    #[error("`{flag}` has no rollout, or several: say which rule is meant; the first one has the index 0")]
+    WhichRule { flag: FlagKey },
+    #[error("rules[{rule}] of `{flag}` matches everybody, so a rule below it would never be asked: change that rule")]
+    NeverReached { flag: FlagKey, rule: usize },
+    #[error(transparent)]
+    Percent(#[from] InvalidPercent),
     #[error("`{flag}` has no variant `{variant}`")]
     NoSuchVariant { flag: FlagKey, variant: VariantName },
     #[error(transparent)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::database::DatabaseError;
-use crate::flags::{FlagMistake, InvalidFlag};
+use crate::flags::{FlagMistake, InvalidFlag, ShareError};
 use crate::store::StoreError;
 use crate::translation::writes::Fault;
 
@@ -58,6 +58,7 @@ codes! {
     ReportNotFound = "report_not_found", NOT_FOUND, "There is no such report";
     ProposalNotFound = "proposal_not_found", NOT_FOUND, "There is no such proposal";
     JobNotFound = "job_not_found", NOT_FOUND, "There is no such job";
+    VersionNotFound = "version_not_found", NOT_FOUND, "There is no such version";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not take this method";
     Exists = "exists", CONFLICT, "It exists already";
     InUse = "in_use", CONFLICT, "It is used elsewhere";
@@ -244,11 +245,16 @@ impl From<StoreError> for Problem {
                     "report" => Code::ReportNotFound,
                     "job" => Code::JobNotFound,
                     "proposal" => Code::ProposalNotFound,
+                    "version" => Code::VersionNotFound,
                     _ => Code::NotFound,
                 },
                 detail,
             ),
             StoreError::Protected(protected) => protected.into(),
+            StoreError::InvalidFlag(error) => error.into(),
+            StoreError::Share(ShareError::NoSuchRule { .. } | ShareError::NoSuchVariant { .. })
+            | StoreError::Share(ShareError::Percent(_)) => Self::new(Code::InvalidValue, detail),
+            StoreError::Share(_) | StoreError::RemovedThen { .. } => Self::new(Code::Refused, detail),
             StoreError::Exists { .. } => Self::new(Code::Exists, detail),
             StoreError::InUse { .. } => Self::new(Code::InUse, detail),
             StoreError::Stale { current, .. } => {

@@ -3,7 +3,8 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, flags, installs, jobs, laws, passes, pauses, reports, tokens, writes,
+    audit, backfills, changes, cohorts, coverage, flags, history, installs, jobs, laws, passes, pauses, reports,
+    rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -24,7 +25,11 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/flags").get(flags::list).post(flags::create).service())
         .service(path("/api/v1/flags/{key}").get(flags::get).put(flags::replace).delete(flags::delete).service())
         .service(path("/api/v1/flags/{key}/enabled").put(flags::set_enabled).service())
-        .service(path("/api/v1/flags/{key}/history").get(flags::history).service())
+        .service(path("/api/v1/flags/{key}/rollouts/{rule}").put(rollouts::step).service())
+        .service(path("/api/v1/flags/{key}/history").get(history::list).service())
+        .service(path("/api/v1/flags/{key}/history/{version}").get(history::get).service())
+        .service(path("/api/v1/flags/{key}/history/{version}/restoration").post(history::restore).service())
+        .service(path("/api/v1/flags/{key}/diff").get(history::diff).service())
         .service(path("/api/v1/cohorts").get(cohorts::list).post(cohorts::create).service())
         .service(path("/api/v1/cohorts/{name}").get(cohorts::get).put(cohorts::replace).delete(cohorts::delete).service())
         .service(path("/api/v1/cohorts/{name}/ids").get(cohorts::ids).put(cohorts::replace_ids).post(cohorts::add_ids).service())

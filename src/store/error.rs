@@ -2,6 +2,7 @@
 
 use super::protection::Protected;
 use crate::database::DatabaseError;
+use crate::flags::{InvalidFlag, ShareError};
 
 /// An error of the store. `what` is a word such as `flag`, `name` the key that the caller gave.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,14 @@ pub enum StoreError {
     Stale { what: &'static str, name: String, seen: i64, current: i64 },
     #[error("the cohort `{name}` is used by the flag `{flag}`: change that flag first")]
     InUse { name: String, flag: String },
+    #[error("version {version} of the flag `{flag}` is its removal: restore a version before it")]
+    RemovedThen { flag: String, version: i64 },
+    /// A flag that is to be written is not valid, or not any more.
+    #[error(transparent)]
+    InvalidFlag(#[from] InvalidFlag),
+    /// A rollout cannot take the step that is asked for.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     #[error("the stored {what} `{name}` cannot be read: {reason}")]
     Corrupt { what: &'static str, name: String, reason: String },
     #[error("migration {version} of the service's tables failed")]

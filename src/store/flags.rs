@@ -2,7 +2,7 @@
 //! its last write made, so the state as of any version can be read back.
 
 use diesel::prelude::*;
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use super::audit::{self, AuditEntry};
 use super::protection::{self, Authority, FlagChange};
@@ -192,6 +192,27 @@ pub fn write(
     authority: Authority,
     origin: Origin<'_>,
 ) -> Result<StoredFlag, StoreError> {
+    let deed = Deed { action: write.action(), detail: Map::new(), authority };
+    write_as(connection, key, write, deed, origin)
+}
+
+/// How a write stands in the audit log, and by whose word it is made.
+#[derive(Debug, Clone)]
+pub(super) struct Deed {
+    pub(super) action: &'static str,
+    /// The version that the write makes is added to it.
+    pub(super) detail: Map<String, Value>,
+    pub(super) authority: Authority,
+}
+
+/// [`write`], under another name in the audit log.
+pub(super) fn write_as(
+    connection: &mut DatabaseConnection,
+    key: &FlagKey,
+    write: FlagWrite<'_>,
+    deed: Deed,
+    origin: Origin<'_>,
+) -> Result<StoredFlag, StoreError> {
     state::lock(connection)?;
     let before = find(connection, key)?;
     check_version(key, write, before.as_ref())?;
@@ -202,7 +223,7 @@ pub fn write(
         None => None,
     };
     let change = FlagChange { key, before: before.as_ref(), after: after.as_ref() };
-    let cleared = protection::check_flag_write(connection, change, authority, origin)?;
+    let cleared = protection::check_flag_write(connection, change, deed.authority, origin)?;
     let stored = StoredFlag {
         key: key.to_string(),
         version: state::next_config_version(connection)?,
@@ -211,7 +232,7 @@ pub fn write(
         updated_by: origin.actor.to_owned(),
     };
     put(connection, &stored, write)?;
-    record(connection, &stored, write, origin)?;
+    record(connection, &stored, write, deed, origin)?;
     cleared.record(connection, stored.version, origin)?;
     Ok(stored)
 }
@@ -252,6 +273,7 @@ fn record(
     connection: &mut DatabaseConnection,
     flag: &StoredFlag,
     write: FlagWrite<'_>,
+    mut deed: Deed,
     origin: Origin<'_>,
 ) -> Result<(), StoreError> {
     let row = FlagVersion {
@@ -263,14 +285,15 @@ fn record(
         reason: origin.reason.to_owned(),
     };
     diesel::insert_into(flag_versions::table).values(&row).execute(connection)?;
+    deed.detail.insert(String::from("version"), flag.version.into());
     audit::append(
         connection,
         &AuditEntry {
             actor: origin.actor,
-            action: write.action(),
+            action: deed.action,
             subject: &format!("flag/{}", flag.key),
             reason: origin.reason,
-            detail: json!({ "version": flag.version }),
+            detail: Value::Object(deed.detail),
         },
     )
 }

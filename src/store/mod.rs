@@ -6,6 +6,8 @@ pub mod audit;
 pub mod cohort_leaves;
 pub mod cohorts;
 mod error;
+pub mod flag_rollouts;
+pub mod flag_versions;
 pub mod flags;
 pub mod job_runs;
 pub mod jobs;

@@ -14,8 +14,8 @@ use crate::http::input::{PageQuery, ReasonQuery, ShortText};
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{FlagKey, Instant};
-use crate::store::flags::{self, FlagVersion, StoredFlag};
-use crate::store::{Origin, StoreError};
+use crate::store::Origin;
+use crate::store::flags::{self, StoredFlag};
 
 /// A flag and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,20 +27,6 @@ pub struct FlagAnswer {
     #[schema(value_type = String, format = DateTime)]
     updated_at: Instant,
     updated_by: String,
-}
-
-/// A version that a flag has or had.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct FlagVersionAnswer {
-    version: i64,
-    /// Not there where the flag was removed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<FlagDraft>)]
-    flag: Option<Value>,
-    #[schema(value_type = String, format = DateTime)]
-    at: Instant,
-    actor: String,
-    reason: String,
 }
 
 /// The kill switch.
@@ -159,28 +145,6 @@ pub async fn set_enabled(
     Ok(versioned(stored.version, &FlagAnswer::from(stored)))
 }
 
-/// Every version of a flag, the newest first; those of a removed flag too.
-#[utoipa::path(get, path = "/api/v1/flags/{key}/history", tag = "flags", params(("key" = String, Path), PageQuery),
-    responses((status = 200, body = List<FlagVersionAnswer>), (status = 404, body = ProblemDocument)))]
-pub async fn history(
-    _: Caller<Viewer>,
-    state: Data<AppState>,
-    key: Path<FlagKey>,
-    page: Query<PageQuery>,
-) -> Result<Json<List<FlagVersionAnswer>>, Problem> {
-    let request = page.into_inner().request();
-    let page = state
-        .blocking(move |state| {
-            let page = state.store().read(|conn| flags::history(conn, &key, &request))?;
-            if page.items.is_empty() && request.after.is_none() {
-                return Err(StoreError::NotFound { what: "flag", name: key.to_string() }.into());
-            }
-            Ok(page)
-        })
-        .await?;
-    Ok(Json(List::from(page)))
-}
-
 impl From<StoredFlag> for FlagAnswer {
     fn from(stored: StoredFlag) -> Self {
         Self {
@@ -192,20 +156,8 @@ impl From<StoredFlag> for FlagAnswer {
     }
 }
 
-impl From<FlagVersion> for FlagVersionAnswer {
-    fn from(version: FlagVersion) -> Self {
-        Self {
-            version: version.version,
-            flag: version.data.as_deref().map(value),
-            at: Instant::from_micros(version.at),
-            actor: version.actor,
-            reason: version.reason,
-        }
-    }
-}
-
 /// What is stored is JSON that we wrote.
-fn value(data: &str) -> Value {
+pub fn value(data: &str) -> Value {
     serde_json::from_str(data).unwrap_or(Value::Null)
 }
 

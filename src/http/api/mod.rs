@@ -7,12 +7,14 @@ pub mod changes;
 pub mod cohorts;
 pub mod coverage;
 pub mod flags;
+pub mod history;
 pub mod installs;
 pub mod jobs;
 pub mod laws;
 pub mod passes;
 pub mod pauses;
 pub mod reports;
+pub mod rollouts;
 pub mod tokens;
 pub mod writes;
 

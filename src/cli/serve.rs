@@ -14,7 +14,8 @@ use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
 use crate::jobs::sentinel::{self, Budget};
 use crate::jobs::{LeasedLoop, Leases, PendingWorker, Refresher, Runner, Surroundings, Watcher, kinds};
-use crate::store::{Memory, Store, tokens};
+use crate::store::tokens::IssuedToken;
+use crate::store::{Memory, Store};
 
 /// Connections to each database, and how long a request waits for one.
 const CONNECTIONS_MAX: u32 = 12;
@@ -75,10 +76,10 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let listener = listen(arguments.bind)?;
     let address = listener.local_addr().context("the address that is listened on cannot be read")?;
     let (database, app) = open_databases(settings)?;
-    let store = Store::open(database).context("the service's database cannot be used")?;
-    let first = store.write(tokens::create_first)?;
-    let memory = Arc::new(Memory::load(store)?);
-    let refresher = Refresher::start(Arc::clone(&memory)).context("no thread could be started")?;
+    let memory = Memory::start(Store::unprepared(database), None).context("the service's database cannot be used")?;
+    let memory = Arc::new(memory);
+    let first = memory.take_first_token();
+    let refresher = Refresher::start(Arc::clone(&memory), say_first_token).context("no thread could be started")?;
     let leases = Leases::start(memory.store().clone(), Duration::from_secs(arguments.lease_seconds))
         .context("no thread could be started")?;
     let surroundings = Surroundings { store: memory.store().clone(), app: jobs_database(&app)? };
@@ -92,7 +93,7 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let state = AppState::new(memory, app, Metrics::new(overview)?)
         .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60));
     if let Some(first) = first {
-        say(&format!("The first admin token, shown only this once: {}", first.text));
+        say_first_token(&first);
     }
     say(&format!("Changeover serves http://{address} (what it can do: http://{address}/docs)"));
     crate::http::serve(listener, state).context("the server ended")?;
@@ -150,6 +151,10 @@ fn log_to_stderr(arguments: &Arguments) -> anyhow::Result<()> {
     // A command that serves at its end may log already.
     drop(outcome);
     Ok(())
+}
+
+fn say_first_token(first: &IssuedToken) {
+    say(&format!("The first admin token, shown only this once: {}", first.text));
 }
 
 /// On stdout, which nobody needs to read.

@@ -3,6 +3,7 @@
 
 mod connection;
 mod error;
+mod listen;
 mod pool;
 mod row;
 mod url;
@@ -10,6 +11,7 @@ mod url;
 pub use crate::primitives::Dialect;
 pub use connection::{DatabaseConnection, Value};
 pub use error::{DatabaseError, Violation};
+pub use listen::Listener;
 pub use pool::{Database, PooledConnection};
 pub use row::Row;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};

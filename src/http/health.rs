@@ -8,9 +8,6 @@ use utoipa::ToSchema;
 use super::state::AppState;
 use crate::primitives::Instant;
 
-/// After this long without word from the database the snapshot is called stale. It is asked four times a second.
-const STALE_AFTER_MICROS: i64 = 5_000_000;
-
 /// Whether the server can answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
@@ -31,8 +28,8 @@ pub async fn alive() -> &'static str {
 /// Can it answer? A server that has a snapshot can, even while the database is away: then it says `stale`.
 #[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, body = Readiness)))]
 pub async fn ready(state: Data<AppState>) -> HttpResponse {
-    let confirmed_at = state.memory().confirmed_at();
-    let age_micros = state.now().as_micros().saturating_sub(confirmed_at.as_micros());
-    let status = if age_micros > STALE_AFTER_MICROS { "stale" } else { "ready" };
-    HttpResponse::Ok().json(Readiness { status, version: state.snapshot().version(), confirmed_at })
+    let freshness = state.memory().freshness(state.now());
+    let status = if freshness.is_stale { "stale" } else { "ready" };
+    let version = state.snapshot().version();
+    HttpResponse::Ok().json(Readiness { status, version, confirmed_at: freshness.confirmed_at })
 }

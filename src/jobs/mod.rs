@@ -2,6 +2,7 @@
 
 mod backfill;
 mod lease;
+mod listen;
 mod pending;
 mod refresh;
 mod runner;

@@ -57,6 +57,12 @@ impl StoreError {
         matches!(self, Self::Database(error) if error.is_retryable())
     }
 
+    /// True if the database, or the way to it, failed; false if what is stored there is the matter.
+    #[must_use]
+    pub fn is_of_the_database(&self) -> bool {
+        matches!(self, Self::Database(_))
+    }
+
     pub(super) fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_unique_violation())
     }

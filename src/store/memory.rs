@@ -1,42 +1,184 @@
 //! What a server keeps in memory of the store: the snapshot that flags are evaluated on and the tokens that requests are checked
-//! against. While the database is away both stay as they were last seen.
+//! against. While the database is away both stay as they were last seen; when it has been set back, it is moved forward, so that
+//! versions only ever grow here.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod reading;
 
-use arc_swap::ArcSwap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant as Clock};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::watch;
+
+use self::reading::Configuration;
 use super::state::{self, Versions};
-use super::tokens::Keyring;
-use super::{Store, StoreError, cohort_leaves, cohorts, flags, now};
+use super::tokens::{self, IssuedToken, Keyring};
+use super::{Store, StoreError, now};
 use crate::database::DatabaseConnection;
-use crate::flags::{Cohort, Flag, Snapshot, VersionedFlag};
-use crate::primitives::{CohortName, Instant};
+use crate::flags::Snapshot;
+use crate::primitives::Instant;
+
+pub use reading::UnreadableFlag;
+
+/// After this long without word from the database memory is called stale. It is asked five times a second.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a database must be found set back before it is followed: a connection may have gone astray for a moment.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// The store's contents in memory. [`Memory::refresh`] brings them up to date; everything else only reads memory.
 pub struct Memory {
     store: Store,
     snapshot: ArcSwap<Snapshot>,
     keyring: ArcSwap<Keyring>,
-    /// The versions in memory; its lock lets one refresh run at a time, so that no older snapshot follows a newer one.
-    versions: Mutex<Versions>,
+    unreadable: ArcSwap<Vec<UnreadableFlag>>,
+    behind: ArcSwapOption<Behind>,
+    /// Its lock lets one refresh run at a time, so that no older snapshot follows a newer one.
+    held: Mutex<Held>,
+    /// The configuration's version, for those who wait for one.
+    newest: watch::Sender<i64>,
     confirmed_at: AtomicI64,
+    is_away: AtomicBool,
+    notifications: AtomicU64,
+    refresh_failures: AtomicU64,
+    first_token: Mutex<Option<IssuedToken>>,
+}
+
+/// What memory holds, as far as the next refresh must know it.
+struct Held {
+    versions: Versions,
+    /// False while the database's tables may not be up to date: it was away when the server started.
+    is_prepared: bool,
+    /// False until anybody can have been answered from memory.
+    is_served: bool,
+    /// True if all is to be read again whatever the versions say.
+    is_doubted: bool,
+    behind_since: Option<Clock>,
+}
+
+/// How far memory can be trusted to be what the database holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// When the database last said that this is its state.
+    pub confirmed_at: Instant,
+    /// True if that is too long ago.
+    pub is_stale: bool,
+    /// How long ago that is.
+    pub age: Duration,
+}
+
+/// A database in an earlier state than memory, that is not followed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// The database's version.
+    pub version: i64,
+    pub since: Instant,
+    pub reason: &'static str,
+}
+
+/// What has happened since the server started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub notifications: u64,
+    pub refresh_failures: u64,
+}
+
+/// What a server had in memory, read back from its snapshot file.
+pub struct Saved {
+    pub versions: Versions,
+    pub confirmed_at: Instant,
+    pub snapshot: Snapshot,
+    pub keyring: Keyring,
+}
+
+/// What a server has in memory.
+pub struct Contents {
+    pub versions: Versions,
+    pub confirmed_at: Instant,
+    pub snapshot: Arc<Snapshot>,
+    pub keyring: Arc<Keyring>,
+}
+
+/// What one look at the database found.
+enum Found {
+    Newer { versions: Versions, configuration: Option<Configuration>, keyring: Option<Keyring> },
+    Behind { versions: Versions, reason: Option<&'static str> },
 }
 
 impl Memory {
     /// Reads everything.
     pub fn load(store: Store) -> Result<Self, StoreError> {
-        let nothing = Versions { config: -1, config_changed_at: Instant::from_micros(0), tokens: -1 };
-        let memory = Self {
+        let memory = Self::empty(store, true);
+        memory.refresh()?;
+        memory.held().is_served = true;
+        Ok(memory)
+    }
+
+    /// For a server. It starts with `saved`, what its snapshot file holds, where there is one: with it the database may be away, and
+    /// of what it holds only what is newer is read from the database.
+    pub fn start(store: Store, saved: Option<Saved>) -> Result<Self, StoreError> {
+        let memory = Self::empty(store, false);
+        let has_saved = saved.is_some();
+        if let Some(saved) = saved {
+            memory.adopt(saved);
+        }
+        match memory.refresh() {
+            Err(error) if has_saved && error.is_of_the_database() => {
+                tracing::error!(
+                    %error,
+                    version = memory.snapshot().version(),
+                    confirmed_at = %memory.confirmed_at(),
+                    "the database cannot be reached: flags are evaluated from the snapshot file until it is back"
+                );
+            }
+            outcome => drop(outcome?),
+        }
+        memory.held().is_served = true;
+        Ok(memory)
+    }
+
+    fn adopt(&self, Saved { versions, confirmed_at, snapshot, keyring }: Saved) {
+        self.newest.send_replace(snapshot.version());
+        self.snapshot.store(Arc::new(snapshot));
+        self.keyring.store(Arc::new(keyring));
+        self.confirmed_at.store(confirmed_at.as_micros(), Ordering::Relaxed);
+        let mut held = self.held();
+        held.versions = versions;
+        held.is_doubted = true;
+    }
+
+    /// What memory holds, to be saved. Everything in it was committed.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        let held = self.held();
+        let (versions, confirmed_at) = (held.versions.clone(), self.confirmed_at());
+        Contents { versions, confirmed_at, snapshot: self.snapshot(), keyring: self.keyring() }
+    }
+
+    /// The first admin token, if a refresh has made it; once.
+    pub fn take_first_token(&self) -> Option<IssuedToken> {
+        self.first_token.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Memory of nothing, older than any other.
+    fn empty(store: Store, is_prepared: bool) -> Self {
+        let versions =
+            Versions { epoch: String::new(), config: -1, config_changed_at: Instant::from_micros(0), tokens: -1 };
+        Self {
             store,
             snapshot: ArcSwap::from_pointee(Snapshot::empty()),
             keyring: ArcSwap::from_pointee(Keyring::default()),
-            versions: Mutex::new(nothing),
+            unreadable: ArcSwap::default(),
+            behind: ArcSwapOption::empty(),
+            held: Mutex::new(Held { versions, is_prepared, is_served: false, is_doubted: false, behind_since: None }),
+            newest: watch::Sender::new(-1),
             confirmed_at: AtomicI64::new(0),
-        };
-        memory.refresh()?;
-        Ok(memory)
+            is_away: AtomicBool::new(false),
+            notifications: AtomicU64::new(0),
+            refresh_failures: AtomicU64::new(0),
+            first_token: Mutex::default(),
+        }
     }
 
     #[must_use]
@@ -54,66 +196,173 @@ impl Memory {
         self.keyring.load_full()
     }
 
+    /// The configuration's version, now and whenever it changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<i64> {
+        self.newest.subscribe()
+    }
+
     /// When the database last said that this is its state.
     #[must_use]
     pub fn confirmed_at(&self) -> Instant {
         Instant::from_micros(self.confirmed_at.load(Ordering::Relaxed))
     }
 
+    /// How far memory can be trusted at `now`.
+    #[must_use]
+    pub fn freshness(&self, now: Instant) -> Freshness {
+        let confirmed_at = self.confirmed_at();
+        let age_micros = now.as_micros().saturating_sub(confirmed_at.as_micros());
+        let age = Duration::from_micros(u64::try_from(age_micros).unwrap_or(0));
+        Freshness { confirmed_at, is_stale: age > STALE_AFTER, age }
+    }
+
+    /// True if the newest attempt to reach the database failed.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// The stored flags that cannot be read.
+    #[must_use]
+    pub fn unreadable(&self) -> Arc<Vec<UnreadableFlag>> {
+        self.unreadable.load_full()
+    }
+
+    /// Set while the database is in an earlier state than memory.
+    #[must_use]
+    pub fn behind(&self) -> Option<Arc<Behind>> {
+        self.behind.load_full()
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            notifications: self.notifications.load(Ordering::Relaxed),
+            refresh_failures: self.refresh_failures.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The database has told of a new version.
+    pub fn count_notification(&self) {
+        self.notifications.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Asks the database for its versions and reads what is newer than memory. True if something was.
     pub fn refresh(&self) -> Result<bool, StoreError> {
-        let mut held = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
+        let outcome = self.look(&mut held);
+        self.is_away.store(outcome.is_err(), Ordering::Relaxed);
+        if outcome.is_err() {
+            self.refresh_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, held: &mut Held) -> Result<bool, StoreError> {
+        if !held.is_prepared {
+            self.prepare()?;
+            held.is_prepared = true;
+        }
         let asked_at = now();
-        let before = *held;
-        let current = self.store.read(|connection| {
-            let current = state::versions(connection)?;
-            if current.config != before.config {
-                let snapshot = read_snapshot(connection, current, &self.snapshot())?;
-                self.snapshot.store(Arc::new(snapshot));
+        match self.store.read(|connection| self.find(connection, held))? {
+            Found::Newer { versions, configuration, keyring } => {
+                let is_new = configuration.is_some() || keyring.is_some();
+                if let Some(keyring) = keyring {
+                    self.keyring.store(Arc::new(keyring));
+                }
+                if let Some(configuration) = configuration {
+                    self.take(configuration);
+                }
+                *held = Held { versions, is_doubted: false, behind_since: None, ..*held };
+                self.behind.store(None);
+                self.confirmed_at.store(asked_at.as_micros(), Ordering::Relaxed);
+                Ok(is_new)
             }
-            if current.tokens != before.tokens {
-                self.keyring.store(Arc::new(Keyring::load(connection)?));
-            }
-            Ok(current)
-        })?;
-        *held = current;
-        self.confirmed_at.store(asked_at.as_micros(), Ordering::Relaxed);
-        Ok(current != before)
-    }
-}
-
-/// Builds the snapshot of one version. Cohorts whose generation is in memory already are taken from there.
-fn read_snapshot(
-    connection: &mut DatabaseConnection,
-    versions: Versions,
-    previous: &Snapshot,
-) -> Result<Snapshot, StoreError> {
-    let known: HashMap<&CohortName, &Arc<Cohort>> =
-        previous.cohorts().iter().map(|cohort| (cohort.name(), cohort)).collect();
-    let mut found = Vec::new();
-    for stored in cohorts::all(connection)? {
-        let Ok(name) = CohortName::new(&stored.name) else { continue };
-        match known.get(&name) {
-            Some(cohort) if cohort.generation() == stored.generation => found.push(Arc::clone(cohort)),
-            _ => {
-                let leaves = cohort_leaves::load(connection, &name)?;
-                let ids = leaves.iter().flat_map(|leaf| leaf.lines()).collect();
-                found.push(Arc::new(Cohort::new(name, stored.generation, ids)));
-            }
+            Found::Behind { versions, reason } => self.face(held, &versions, reason),
         }
     }
-    let flags = flags::all(connection)?.into_iter().filter_map(readable).collect();
-    Ok(Snapshot::build(versions.config, versions.config_changed_at, flags, found))
-}
 
-/// A stored flag that cannot be read is left out (its callers get their own default, as for a flag that is not there) rather
-/// than holding up every other flag.
-fn readable(stored: flags::StoredFlag) -> Option<VersionedFlag> {
-    match Flag::parse(&stored.data) {
-        Ok(flag) => Some(VersionedFlag { flag, version: stored.version }),
-        Err(error) => {
-            tracing::error!(flag = stored.key, version = stored.version, %error, "a stored flag cannot be read and is left out");
+    /// What a start does to the database, as soon as it can be reached.
+    fn prepare(&self) -> Result<(), StoreError> {
+        self.store.prepare()?;
+        if let Some(first) = self.store.write(tokens::create_first)? {
+            *self.first_token.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        }
+        Ok(())
+    }
+
+    /// Reads what is newer than memory, on one consistent view of the database.
+    fn find(&self, connection: &mut DatabaseConnection, held: &Held) -> Result<Found, StoreError> {
+        let versions = state::versions(connection)?;
+        let seen = &held.versions;
+        let is_other = versions.epoch != seen.epoch;
+        let is_free = is_other && !held.is_served;
+        if !is_free && !versions.may_follow(seen) {
+            return Ok(Found::Behind { reason: state::reason_to_wait(connection)?, versions });
+        }
+        let is_doubted = held.is_doubted || is_other;
+        let configuration = if is_doubted || versions.config != seen.config {
+            let previous = self.snapshot();
+            let previous = (!is_other).then_some(&*previous);
+            Some(reading::configuration(connection, &versions, previous)?)
+        } else {
             None
+        };
+        let keyring =
+            if is_doubted || versions.tokens != seen.tokens { Some(Keyring::load(connection)?) } else { None };
+        Ok(Found::Newer { versions, configuration, keyring })
+    }
+
+    fn take(&self, Configuration { snapshot, unreadable }: Configuration) {
+        let known = self.unreadable();
+        for flag in unreadable.iter().filter(|flag| !known.contains(flag)) {
+            let UnreadableFlag { key, version, served, reason } = flag;
+            match served {
+                Some(served) => {
+                    tracing::error!(
+                        flag = key,
+                        version,
+                        served,
+                        reason,
+                        "a stored flag cannot be read: its last good version is served"
+                    );
+                }
+                None => tracing::error!(flag = key, version, reason, "a stored flag cannot be read: it is not there"),
+            }
         }
+        let version = snapshot.version();
+        self.unreadable.store(Arc::new(unreadable));
+        self.snapshot.store(Arc::new(snapshot));
+        self.newest.send_replace(version);
+    }
+
+    /// Memory is ahead of the database. It stays as it is until it is sure that the database was set back for good; then the database
+    /// is moved forward, and the next refresh follows it.
+    fn face(&self, held: &mut Held, found: &Versions, reason: Option<&'static str>) -> Result<bool, StoreError> {
+        let since = *held.behind_since.get_or_insert_with(Clock::now);
+        if self.behind().is_none() {
+            tracing::error!(
+                memory = held.versions.config,
+                database = found.config,
+                reason,
+                "the database is in an earlier state than was served from it; memory stays as it is"
+            );
+        }
+        let at = self.behind().map_or_else(now, |behind| behind.since);
+        let behind = Behind { version: found.config, since: at, reason: reason.unwrap_or("it has been set back") };
+        self.behind.store(Some(Arc::new(behind)));
+        if reason.is_some() || since.elapsed() < SETTLE {
+            return Ok(false);
+        }
+        self.store.write(|connection| state::overtake(connection, &held.versions))?;
+        tracing::error!(
+            "the database has been set back: its earlier state is served from now on, under a newer version"
+        );
+        Ok(false)
     }
 }

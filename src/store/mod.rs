@@ -26,7 +26,7 @@ use crate::database::{Database, DatabaseConnection};
 use crate::primitives::Instant;
 
 pub use error::StoreError;
-pub use memory::Memory;
+pub use memory::{Behind, Contents, Counts, Freshness, Memory, Saved, UnreadableFlag};
 pub use page::{Page, PageRequest};
 
 /// How often a transaction is tried when the database asks for it.
@@ -48,8 +48,20 @@ pub struct Store {
 impl Store {
     /// Brings the schema up to date, under a lock, and returns the store.
     pub fn open(database: Database) -> Result<Self, StoreError> {
-        migrations::run(&mut *database.connection()?)?;
-        Ok(Self { database })
+        let store = Self::unprepared(database);
+        store.prepare()?;
+        Ok(store)
+    }
+
+    /// A store whose database may be away: [`Store::prepare`] it before anything else.
+    #[must_use]
+    pub fn unprepared(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Brings the schema up to date, under a lock.
+    pub fn prepare(&self) -> Result<(), StoreError> {
+        migrations::run(&mut *self.database.connection()?)
     }
 
     #[must_use]

@@ -17,6 +17,7 @@ tables! {
         token_version -> BigInt,
         audit_count -> BigInt,
         audit_hash -> Text,
+        epoch -> Text,
     }
     flags = "svc_changeover_flags" (key) {
         key -> Text,

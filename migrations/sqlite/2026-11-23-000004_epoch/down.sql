@@ -1,0 +1,1 @@
+ALTER TABLE svc_changeover_state DROP COLUMN epoch;

@@ -12,6 +12,7 @@
 //! | `cohort` | a set of subjects, kept small |
 //! | `snapshot` | one version of everything, indexed |
 //! | `diff` | what differs between two versions of a flag |
+//! | `moves` | who gets another variant than before |
 //! | `constant` | whether everybody gets the same |
 //! | `evaluate`, `explain` | a flag's answer to a context; why it was that |
 
@@ -26,6 +27,7 @@ mod evaluate;
 mod explain;
 mod flag;
 mod mistake;
+mod moves;
 mod percent;
 mod rollout;
 mod snapshot;
@@ -43,6 +45,7 @@ pub use evaluate::{Evaluation, Failure, Reason, RuleOutcome, Served, Why, WhyNot
 pub use explain::{Explanation, RuleTrace};
 pub use flag::{Flag, Rule, Serve, ShareError, Variant};
 pub use mistake::{FlagMistake, InvalidFlag};
+pub use moves::{Moves, SAMPLES_MAX, Staying, VariantMove, outcome};
 pub use percent::{InvalidPercent, Percent, ShareStep};
 pub use rollout::{Rollout, RolloutError, VariantRange};
 pub use snapshot::{CohortIndex, Snapshot, SnapshotFlag, VersionedFlag};

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::decide::Decider;
 use super::error::RoutingError;
-use super::groups::GroupLookup;
+use super::groups::{GroupLookup, Widened};
 use super::record::{Mark, insert_absent};
 use super::routed::{Hold, RoutedChange, lock_standing};
 use super::side::{GroupId, Side};
 use crate::database::DatabaseConnection;
-use crate::flags::Snapshot;
+use crate::flags::{Cohort, Snapshot};
 use crate::primitives::{ChangeName, CohortName, FlagKey, Instant, Period};
 use crate::sql::effective::{group_text, subquery};
 
@@ -54,6 +54,22 @@ pub struct WidenedCohort {
     pub users: usize,
     pub users_without_group: usize,
     pub groups: usize,
+    /// How many payers the charges of these groups have, by the old allocation or the new; not counted for very many groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payers: Option<i64>,
+}
+
+impl WidenedCohort {
+    pub(super) fn new(cohort: &Cohort, widened: &Widened, payers: Option<i64>) -> Self {
+        Self {
+            cohort: cohort.name().clone(),
+            generation: cohort.generation(),
+            users: widened.users,
+            users_without_group: widened.users.saturating_sub(widened.users_with_group),
+            groups: widened.groups.len(),
+            payers,
+        }
+    }
 }
 
 /// Records the side of every group that has a charge (in whatever period) or a user in one of the flag's cohorts. Groups whose side
@@ -71,13 +87,7 @@ pub fn assign(
     let mut widened = Vec::new();
     let decider = Decider::new(change, snapshot, |cohort| {
         let found = lookup.widen(connection, cohort.ids().iter())?;
-        widened.push(WidenedCohort {
-            cohort: cohort.name().clone(),
-            generation: cohort.generation(),
-            users: found.users,
-            users_without_group: found.users.saturating_sub(found.users_with_group),
-            groups: found.groups.len(),
-        });
+        widened.push(WidenedCohort::new(cohort, &found, None));
         Ok(Arc::new(found))
     })?;
     let mut groups = groups_with_charges(connection, change)?;
@@ -140,7 +150,7 @@ fn record(
 }
 
 /// Every group that a charge belongs to. Those of all periods: when a period opens there are no charges in it yet.
-fn groups_with_charges(
+pub(super) fn groups_with_charges(
     connection: &mut DatabaseConnection,
     change: &RoutedChange,
 ) -> Result<HashSet<GroupId>, RoutingError> {

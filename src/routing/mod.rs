@@ -12,6 +12,7 @@
 //! | `question` | one user's side, for a server |
 //! | `moves` | moving a group, releasing a change |
 //! | `list` | pages, counts, history |
+//! | `preview`, `payers` | who would move if a flag were another |
 //! | `overview` | what a server knows of the changes for its metrics |
 //! | `stage` | a change's move from stage to stage, with its gates |
 
@@ -22,6 +23,8 @@ mod groups;
 mod list;
 mod moves;
 mod overview;
+mod payers;
+mod preview;
 mod question;
 mod record;
 mod routed;
@@ -33,6 +36,7 @@ pub use error::RoutingError;
 pub use list::{Action, Assignment, Event, SideCounts, count_sides, history, list};
 pub use moves::{Move, MoveReceipt, move_group, release};
 pub use overview::{ChangeSides, Overview, ReportFindings};
+pub use preview::{ChangePreview, Counted, Plan, Preview};
 pub use question::{Answer, Because, Question, Router};
 pub use routed::RoutedChange;
 pub use side::{GroupId, Side};

@@ -1,5 +1,7 @@
 //! Reading and writing the recorded sides. An assignment is inserted if absent and otherwise left alone; only `moves` changes one.
 
+use std::collections::HashMap;
+
 use super::error::RoutingError;
 use super::routed::Standing;
 use super::side::{GroupId, Side};
@@ -32,6 +34,27 @@ pub(super) fn find_side(
     let values = [period.to_string().into(), group.as_str().into(), change.as_str().into()];
     let row = connection.find_row(&sql, &values)?.ok_or_else(|| RoutingError::NotInstalled(change.clone()))?;
     Ok((Standing::read(&row)?, find_side_in(&row, "side")?))
+}
+
+/// The recorded sides of these groups; those without one are left out.
+pub(super) fn sides_of(
+    connection: &mut DatabaseConnection,
+    change: &ChangeName,
+    period: Period,
+    groups: &[GroupId],
+) -> Result<HashMap<GroupId, Side>, RoutingError> {
+    let assignments = own(connection.dialect(), "assignment");
+    let wanted = match connection.dialect() {
+        Dialect::Postgres => "json_array_elements_text(CAST($1 AS json)) AS g(value)",
+        Dialect::Sqlite => "json_each($1) AS g",
+    };
+    let sql = format!(
+        "SELECT s.group_id, s.side FROM {wanted}
+         JOIN {assignments} s ON s.change = $2 AND s.period = $3 AND s.group_id = g.value"
+    );
+    let groups = serde_json::json!(groups).to_string();
+    let rows = connection.query(&sql, &[groups.into(), change.as_str().into(), period.to_string().into()])?;
+    rows.iter().map(|row| Ok((GroupId::new(&row.text("group_id")?)?, side_in(row, "side")?))).collect()
 }
 
 /// Records a side for each of these groups that has none in the period, and says how many that were.

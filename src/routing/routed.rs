@@ -16,6 +16,9 @@ pub struct RoutedChange {
     pub(super) group_of_user: String,
     pub(super) charges: String,
     pub(super) group: String,
+    /// Both allocations: `charge_id, payer, amount`.
+    pub(super) old: String,
+    pub(super) new: String,
     /// Tells one installation of a change from the next.
     pub(super) installed_at: i64,
 }
@@ -79,6 +82,8 @@ impl RoutedChange {
             group_of_user: group_of_user.value,
             charges: allocation.charges.value,
             group: allocation.group.value,
+            old: allocation.old.value,
+            new: allocation.new.value,
             installed_at: change.installed_at.as_micros(),
         })
     }

@@ -12,7 +12,7 @@
 //! | `cohort` | a set of subjects, kept small |
 //! | `snapshot` | one version of everything, indexed |
 //! | `diff` | what differs between two versions of a flag |
-//! | `moves` | who gets another variant than before |
+//! | `moves`, `subject` | who gets another variant than before; known subjects, a line each |
 //! | `constant` | whether everybody gets the same |
 //! | `evaluate`, `explain` | a flag's answer to a context; why it was that |
 
@@ -32,6 +32,7 @@ mod percent;
 mod rollout;
 mod snapshot;
 mod step;
+mod subject;
 mod validate;
 mod value;
 
@@ -50,4 +51,5 @@ pub use percent::{InvalidPercent, Percent, ShareStep};
 pub use rollout::{Rollout, RolloutError, VariantRange};
 pub use snapshot::{CohortIndex, Snapshot, SnapshotFlag, VersionedFlag};
 pub use step::{RolloutStep, Stepped};
+pub use subject::{Rejected, context_of_line};
 pub use value::{FlagType, VariantValue, WrongType};

@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod laws;
 pub mod passes;
 pub mod pauses;
+pub mod previews;
 pub mod reports;
 pub mod rollouts;
 pub mod tokens;

@@ -18,6 +18,7 @@ mod output;
 mod report;
 mod routing;
 mod serve;
+mod serve_http;
 mod settings;
 
 mod token;

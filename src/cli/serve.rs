@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::Settings;
+use super::serve_http::HttpArguments;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
 use crate::jobs::sentinel::{self, Budget};
@@ -55,6 +56,9 @@ pub struct Arguments {
     #[arg(long, env = "CHANGEOVER_SENTINEL_REPAIR")]
     pub sentinel_repair: bool,
 
+    #[command(flatten)]
+    pub http: HttpArguments,
+
     /// Compare nothing by itself
     #[arg(long, env = "CHANGEOVER_NO_SENTINEL", conflicts_with = "sentinel_repair")]
     pub no_sentinel: bool,
@@ -91,7 +95,8 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let watcher = Watcher::start(memory.store().clone(), app.clone(), Arc::clone(&overview))
         .context("no thread could be started")?;
     let state = AppState::new(memory, app, Metrics::new(overview)?)
-        .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60));
+        .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60))
+        .limited(arguments.http.limits());
     if let Some(first) = first {
         say_first_token(&first);
     }

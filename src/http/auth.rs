@@ -75,19 +75,36 @@ impl<P: Permission> FromRequest for Caller<P> {
     }
 }
 
-/// The token in `Authorization: Bearer …` or `X-API-Key: …`.
+/// The token in `Authorization: Bearer …` or `X-API-Key: …`, unless it, or whoever sends a wrong one, asks too often.
 pub fn authenticate(request: &HttpRequest) -> Result<Token, Problem> {
-    let refused = |detail: &str| Problem::new(Code::Unauthenticated, detail);
     let state = request.app_data::<web::Data<AppState>>().ok_or_else(|| Problem::internal(&"there is no state"))?;
-    let text =
-        token_text(request).ok_or_else(|| refused("Send `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`."))?;
-    state.memory().keyring().check(text, state.now()).cloned().map_err(|refusal| {
-        refused(match refusal {
-            Refusal::Unknown => "The token is not one of ours.",
-            Refusal::Expired => "The token has expired: ask an admin for another.",
-            Refusal::Revoked => "The token has been revoked: ask an admin for another.",
-        })
-    })
+    let Some(text) = token_text(request) else {
+        return Err(refused(state, request, "Send `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`."));
+    };
+    let token = state.memory().keyring().check(text, state.now()).cloned();
+    let token = token.map_err(|refusal| refused(state, request, sentence(refusal)))?;
+    state.limits().take(&token.id).map_err(|wait| {
+        Problem::rate_limited(wait, format!("The token `{}` asks more often than it may: slow down.", token.name))
+    })?;
+    Ok(token)
+}
+
+/// 401, or 429 for an address that has had too many of them.
+pub fn refused(state: &AppState, request: &HttpRequest, detail: &str) -> Problem {
+    match state.limits().take_failure(request) {
+        Ok(()) => Problem::new(Code::Unauthenticated, detail),
+        Err(wait) => Problem::rate_limited(wait, format!("{detail} And that too often: slow down.")),
+    }
+}
+
+/// Why a token is not accepted, for who sent it.
+#[must_use]
+pub fn sentence(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unknown => "The token is not one of ours.",
+        Refusal::Expired => "The token has expired: ask an admin for another.",
+        Refusal::Revoked => "The token has been revoked: ask an admin for another.",
+    }
 }
 
 fn token_text(request: &HttpRequest) -> Option<&str> {

@@ -23,7 +23,7 @@ impl Host for AppState {
         authenticate(request).map(drop).map_err(|problem| Denied {
             status: problem.status_code(),
             details: problem.to_string(),
-            retry_after: None,
+            retry_after: problem.retry_after().map(Duration::from_secs),
         })
     }
 

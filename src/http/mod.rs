@@ -8,6 +8,7 @@ pub mod etag;
 mod health;
 mod host;
 mod input;
+pub mod limits;
 pub mod metrics;
 pub mod ofrep;
 pub mod openapi;

@@ -2,6 +2,7 @@
 //! it. A client reads a sentence; the log has the chain.
 
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -9,6 +10,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::limits::retry_after_seconds;
 use crate::database::DatabaseError;
 use crate::flags::{FlagMistake, InvalidFlag, ShareError};
 use crate::store::StoreError;
@@ -50,6 +52,7 @@ codes! {
     InvalidUpload = "invalid_upload", BAD_REQUEST, "The uploaded ids cannot be read";
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "A valid token is needed";
     Forbidden = "forbidden", FORBIDDEN, "The token's role does not allow this";
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests";
     NotFound = "not_found", NOT_FOUND, "There is nothing at this path";
     FlagNotFound = "flag_not_found", NOT_FOUND, "There is no such flag";
     CohortNotFound = "cohort_not_found", NOT_FOUND, "There is no such cohort";
@@ -158,6 +161,19 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
+    /// One request too many; the next may come after `wait`.
+    #[must_use]
+    pub fn rate_limited(wait: Duration, detail: impl Into<String>) -> Self {
+        Self::new(Code::RateLimited, detail).with_retry_after(Some(retry_after_seconds(wait)))
+    }
+
+    /// In how many seconds the client may try again, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        let is_over_soon = matches!(self.code, Code::DatabaseUnavailable | Code::Busy | Code::IdempotencyKeyInFlight);
+        self.retry_after_s.or(is_over_soon.then_some(1))
+    }
+
     /// The problem with everything that is wrong with a write.
     #[must_use]
     pub fn with_faults(self, faults: Vec<Fault>) -> Self {
@@ -212,17 +228,11 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
         response.content_type("application/problem+json");
-        match self.code {
-            Code::Unauthenticated => {
-                response.insert_header((WWW_AUTHENTICATE, "Bearer"));
-            }
-            Code::DatabaseUnavailable | Code::Busy | Code::IdempotencyKeyInFlight => {
-                response.insert_header((RETRY_AFTER, "1"));
-            }
-            _ => {}
+        if self.code == Code::Unauthenticated {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
-        if let Some(seconds) = self.retry_after_s {
-            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        if let Some(seconds) = self.retry_after() {
+            response.insert_header((RETRY_AFTER, seconds));
         }
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             response.insert_header((ALLOW, allow));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::web;
 
+use super::limits::Limits;
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::writing::{KEEP_DEFAULT, Writing};
@@ -21,6 +22,7 @@ pub struct AppState {
     router: Arc<Router>,
     metrics: Arc<Metrics>,
     writing: Arc<Writing>,
+    limits: Arc<Limits>,
 }
 
 impl AppState {
@@ -28,7 +30,14 @@ impl AppState {
     #[must_use]
     pub fn new(memory: Arc<Memory>, app: Database, metrics: Metrics) -> Self {
         let router = Arc::new(Router::new(app.clone()));
-        Self { memory, app, router, metrics: Arc::new(metrics), writing: Arc::new(Writing::new(KEEP_DEFAULT)) }
+        let (writing, limits) = (Arc::new(Writing::new(KEEP_DEFAULT)), Arc::default());
+        Self { memory, app, router, metrics: Arc::new(metrics), writing, limits }
+    }
+
+    /// Answers 429 to who asks too often.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits: Arc::new(limits), ..self }
     }
 
     /// Keeps the answers to writes with an Idempotency-Key for so long.
@@ -74,6 +83,12 @@ impl AppState {
     #[must_use]
     pub fn writing_kept(&self) -> &Arc<Writing> {
         &self.writing
+    }
+
+    /// How often a client may ask.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     #[must_use]

@@ -4,5 +4,6 @@ mod corpus;
 mod endpoints;
 mod freshness;
 mod host;
+mod limits;
 mod properties;
 mod service;

@@ -71,8 +71,20 @@ impl Server {
 
     /// Sends a request with the admin token. Whatever the status, there is an answer; no answer at all panics.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+        self.send_as(&self.admin_token(), method, path, headers, body)
+    }
+
+    /// Sends a request with another token.
+    pub fn send_as(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Answer {
         let mut request = ureq::http::Request::builder().method(method).uri(self.at(path));
-        request = request.header("authorization", format!("Bearer {}", self.admin_token()));
+        request = request.header("authorization", format!("Bearer {token}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

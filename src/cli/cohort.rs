@@ -11,6 +11,7 @@ use crate::http::api::List;
 use crate::http::api::cohorts::CohortAnswer;
 use crate::primitives::CohortName;
 use crate::store::cohorts::{self, Edit, StoredCohort};
+use crate::store::sorted_ids::SortedIds;
 use crate::store::upload::{self, Receipt, UploadFormat};
 use crate::store::{Origin, Store, cohort_leaves};
 
@@ -144,7 +145,7 @@ fn edit(
     output: &Output,
     name: &CohortName,
     ids: &[String],
-    of: for<'a> fn(&'a [String]) -> Edit<'a>,
+    of: for<'a> fn(&'a SortedIds) -> Edit<'a>,
     origin: Origin<'_>,
 ) -> anyhow::Result<()> {
     let upload = upload::read(ids.join("\n").as_bytes(), UploadFormat::Lines).context("nothing was changed")?;

@@ -65,6 +65,7 @@ codes! {
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not take this method";
     Exists = "exists", CONFLICT, "It exists already";
     InUse = "in_use", CONFLICT, "It is used elsewhere";
+    NotKept = "not_kept", GONE, "Its content is no longer kept";
     Refused = "refused", CONFLICT, "The state of things does not allow this now";
     SecondPersonNeeded = "second_person_needed", CONFLICT, "It takes a second person";
     OwnProposal = "own_proposal", FORBIDDEN, "It takes another person than the one who proposed it";
@@ -270,7 +271,9 @@ impl From<StoreError> for Problem {
             StoreError::Stale { current, .. } => {
                 Self { current_version: Some(current), ..Self::new(Code::Stale, detail) }
             }
+            StoreError::NotKept { .. } => Self::new(Code::NotKept, detail),
             error @ (StoreError::Corrupt { .. }
+            | StoreError::Spool(_)
             | StoreError::Migration { .. }
             | StoreError::NewerSchema(_)
             | StoreError::NoRandomness) => Self::internal(&error),

@@ -1,50 +1,85 @@
 //! A cohort's ids, sorted and cut into leaves: texts of up to some thousand ids, one a line. A million ids are five hundred
-//! rows, so a cohort is imported and loaded in well under a second, and one id costs the rewriting of one leaf.
-//!
-//! Writers hold the lock of `state` while they are here, so a leaf that was read is still the same when it is written.
+//! rows, so a cohort is imported and loaded in well under a second, and one id costs the rewriting of one leaf. A leaf is never
+//! changed: it is part of its cohort from one generation on, until another one. `cohort_merge` writes them.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use diesel::prelude::*;
 
 use super::schema::cohort_leaves as table;
+use super::sorted_ids::{Feed, Pieces};
 use super::{Page, PageRequest, StoreError};
 use crate::database::DatabaseConnection;
+use crate::flags::CohortIds;
 use crate::primitives::CohortName;
 
-/// Ids in a leaf that is newly cut, and the most that one may grow to.
-const LEAF_IDS: usize = 2_048;
-const LEAF_IDS_MAX: usize = 2 * LEAF_IDS;
+/// Leaves that are read with one query: about a megabyte.
+const LEAVES_A_READ: i64 = 16;
 
-#[derive(Queryable, Selectable, Insertable)]
+#[derive(Insertable)]
 #[diesel(table_name = table)]
-struct Leaf {
-    cohort: String,
-    first_id: String,
-    id_count: i64,
-    ids: String,
+pub(super) struct NewLeaf<'a> {
+    pub(super) cohort: &'a str,
+    pub(super) first_id: &'a str,
+    pub(super) from_generation: i64,
+    pub(super) id_count: i64,
+    pub(super) ids: &'a str,
 }
 
-/// What adding or removing did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Difference {
-    pub(super) added: u64,
-    pub(super) removed: u64,
+/// Where a leaf begins, and since when it is there; the cohort and these two are its key.
+#[derive(Debug, Clone, Queryable)]
+pub(super) struct Place {
+    pub(super) first_id: String,
+    pub(super) from_generation: i64,
+}
+
+/// Which leaves of a cohort are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    Now,
+    /// Those of the generation that was current at a version of the configuration.
+    Version(i64),
+}
+
+type Leaves<'a> = table::BoxedQuery<'a, <DatabaseConnection as diesel::Connection>::Backend>;
+
+fn leaves(cohort: &CohortName, as_of: AsOf) -> Leaves<'_> {
+    let all = table::table.filter(table::cohort.eq(cohort.as_str())).into_boxed();
+    match as_of {
+        AsOf::Now => all.filter(table::until_generation.is_null()),
+        AsOf::Version(version) => all
+            .filter(table::from_generation.le(version))
+            .filter(table::until_generation.is_null().or(table::until_generation.gt(version))),
+    }
 }
 
 /// The texts of all leaves in order: ids one a line, sorted by their bytes.
 pub fn load(connection: &mut DatabaseConnection, cohort: &CohortName) -> Result<Vec<String>, StoreError> {
-    Ok(table::table
-        .filter(table::cohort.eq(cohort.as_str()))
-        .order(table::first_id.asc())
-        .select(table::ids)
-        .load(connection)?)
+    Ok(leaves(cohort, AsOf::Now).order(table::first_id.asc()).select(table::ids).load(connection)?)
+}
+
+/// The ids that a cohort had at a version of the configuration. See `cohort_generations::as_of` for whether they are kept.
+pub fn load_as_of(
+    connection: &mut DatabaseConnection,
+    cohort: &CohortName,
+    version: i64,
+) -> Result<CohortIds, StoreError> {
+    ids(connection, cohort, AsOf::Version(version))
+}
+
+/// All ids of a cohort, as they are held in memory.
+pub fn ids(connection: &mut DatabaseConnection, cohort: &CohortName, as_of: AsOf) -> Result<CohortIds, StoreError> {
+    let mut texts = Vec::new();
+    let mut reader = LeafReader::new(cohort, as_of, None);
+    while let Some(text) = reader.next(connection)? {
+        texts.push(text);
+    }
+    Ok(texts.iter().flat_map(|text| text.lines()).collect())
 }
 
 /// True if the cohort holds exactly this id.
 pub fn contains(connection: &mut DatabaseConnection, cohort: &CohortName, id: &str) -> Result<bool, StoreError> {
-    let ids: Option<String> = table::table
-        .filter(table::cohort.eq(cohort.as_str()))
+    let ids: Option<String> = leaves(cohort, AsOf::Now)
         .filter(table::first_id.le(id))
         .order(table::first_id.desc())
         .select(table::ids)
@@ -57,139 +92,137 @@ pub fn contains(connection: &mut DatabaseConnection, cohort: &CohortName, id: &s
 pub fn list(
     connection: &mut DatabaseConnection,
     cohort: &CohortName,
+    as_of: AsOf,
     request: &PageRequest,
 ) -> Result<Page<String>, StoreError> {
     let after = request.after.as_deref().unwrap_or_default();
     let rows = usize::try_from(request.rows()).unwrap_or(usize::MAX);
+    let mut reader = LeafReader::from(connection, cohort, as_of, after)?;
     let mut found = Vec::new();
-    let mut leaf = leaf_of(connection, cohort, after)?.or(next_leaf(connection, cohort, after)?);
-    while let Some(current) = leaf {
+    while let Some(text) = reader.next(connection)? {
         let wanted = rows - found.len();
-        found.extend(current.ids.lines().filter(|id| *id > after).take(wanted).map(str::to_owned));
+        found.extend(text.lines().filter(|id| *id > after).take(wanted).map(str::to_owned));
         if found.len() == rows {
             break;
         }
-        leaf = next_leaf(connection, cohort, &current.first_id)?;
     }
     Ok(Page::cut(found, request, String::clone))
 }
 
-/// Puts exactly these ids, sorted and distinct, in place of what is there. Returns how many of them were there before.
-pub(super) fn replace(
-    connection: &mut DatabaseConnection,
-    cohort: &CohortName,
-    ids: &[String],
-) -> Result<u64, StoreError> {
-    let mut kept = 0;
-    let mut rest = ids;
-    for leaf in load(connection, cohort)? {
-        for id in leaf.lines() {
-            let at = rest.partition_point(|new| new.as_str() < id);
-            rest = rest.get(at..).unwrap_or_default();
-            kept += u64::from(rest.first().is_some_and(|new| new == id));
-        }
+/// Reads leaves in order, some at a time.
+pub struct LeafReader<'a> {
+    cohort: &'a CohortName,
+    as_of: AsOf,
+    read: VecDeque<String>,
+    /// The first id of the last leaf that was read.
+    after: Option<String>,
+    done: bool,
+}
+
+impl<'a> LeafReader<'a> {
+    /// Begins with the leaf after the one that begins with `after`.
+    #[must_use]
+    pub fn new(cohort: &'a CohortName, as_of: AsOf, after: Option<String>) -> Self {
+        Self { cohort, as_of, read: VecDeque::new(), after, done: false }
     }
-    diesel::delete(table::table.filter(table::cohort.eq(cohort.as_str()))).execute(connection)?;
-    insert(connection, cohort, ids, LEAF_IDS)?;
-    Ok(kept)
-}
 
-/// Adds ids, sorted and distinct; those that are there already stay.
-pub(super) fn add(
-    connection: &mut DatabaseConnection,
-    cohort: &CohortName,
-    ids: &[String],
-) -> Result<Difference, StoreError> {
-    edit(connection, cohort, ids, |present, id, difference| {
-        difference.added += u64::from(present.insert(id.to_owned()));
-    })
-}
+    /// Begins with the leaf in whose range `id` lies.
+    fn from(
+        connection: &mut DatabaseConnection,
+        cohort: &'a CohortName,
+        as_of: AsOf,
+        id: &str,
+    ) -> Result<Self, StoreError> {
+        let found: Option<(String, String)> = leaves(cohort, as_of)
+            .filter(table::first_id.le(id))
+            .order(table::first_id.desc())
+            .select((table::first_id, table::ids))
+            .first(connection)
+            .optional()?;
+        let (after, read) = found.map_or((None, VecDeque::new()), |(first, ids)| (Some(first), VecDeque::from([ids])));
+        Ok(Self { read, ..Self::new(cohort, as_of, after) })
+    }
 
-/// Removes ids, sorted and distinct; those that are not there are passed over.
-pub(super) fn remove(
-    connection: &mut DatabaseConnection,
-    cohort: &CohortName,
-    ids: &[String],
-) -> Result<Difference, StoreError> {
-    edit(connection, cohort, ids, |present, id, difference| {
-        difference.removed += u64::from(present.remove(id));
-    })
-}
-
-/// Goes through `ids` leaf by leaf, so that each leaf is read and written once however many of them it takes.
-fn edit(
-    connection: &mut DatabaseConnection,
-    cohort: &CohortName,
-    ids: &[String],
-    apply: impl Fn(&mut BTreeSet<String>, &str, &mut Difference),
-) -> Result<Difference, StoreError> {
-    let mut difference = Difference::default();
-    let mut rest = ids;
-    while let Some(first) = rest.first() {
-        let leaf = match leaf_of(connection, cohort, first)? {
-            Some(leaf) => Some(leaf),
-            None => next_leaf(connection, cohort, "")?,
-        };
-        let until = match &leaf {
-            Some(leaf) => next_leaf(connection, cohort, &leaf.first_id)?.map(|next| next.first_id),
-            None => None,
-        };
-        let length = until.map_or(rest.len(), |until| rest.partition_point(|id| *id < until));
-        let (here, later) = rest.split_at(length);
-        let mut present: BTreeSet<String> = leaf.iter().flat_map(|leaf| leaf.ids.lines()).map(str::to_owned).collect();
-        let before = difference;
-        for id in here {
-            apply(&mut present, id, &mut difference);
-        }
-        if difference != before {
-            if let Some(leaf) = leaf {
-                diesel::delete(table::table.find((cohort.as_str(), leaf.first_id))).execute(connection)?;
+    /// The next leaf's text, if there is one.
+    pub fn next(&mut self, connection: &mut DatabaseConnection) -> Result<Option<String>, StoreError> {
+        if self.read.is_empty() && !self.done {
+            let mut query = leaves(self.cohort, self.as_of);
+            if let Some(after) = &self.after {
+                query = query.filter(table::first_id.gt(after));
             }
-            let present: Vec<String> = present.into_iter().collect();
-            let size = if present.len() > LEAF_IDS_MAX { LEAF_IDS } else { LEAF_IDS_MAX };
-            insert(connection, cohort, &present, size)?;
+            let rows: Vec<(String, String)> = query
+                .order(table::first_id.asc())
+                .limit(LEAVES_A_READ)
+                .select((table::first_id, table::ids))
+                .load(connection)?;
+            self.done = i64::try_from(rows.len()).unwrap_or(i64::MAX) < LEAVES_A_READ;
+            for (first, ids) in rows {
+                self.after = Some(first);
+                self.read.push_back(ids);
+            }
         }
-        rest = later;
+        Ok(self.read.pop_front())
     }
-    Ok(difference)
 }
 
-fn insert(
+/// A cohort's ids one after the other.
+pub(super) fn feed(cohort: &CohortName, as_of: AsOf) -> Feed<'_> {
+    let mut reader = LeafReader::new(cohort, as_of, None);
+    Feed::new(Pieces::Rows(Box::new(move |connection| reader.next(connection))))
+}
+
+/// Where the leaves of a cohort begin, in order.
+pub(super) fn places(connection: &mut DatabaseConnection, cohort: &CohortName) -> Result<Vec<Place>, StoreError> {
+    Ok(leaves(cohort, AsOf::Now)
+        .order(table::first_id.asc())
+        .select((table::first_id, table::from_generation))
+        .load(connection)?)
+}
+
+pub(super) fn text_of(
     connection: &mut DatabaseConnection,
     cohort: &CohortName,
-    ids: &[String],
-    size: usize,
-) -> Result<(), StoreError> {
-    for chunk in ids.chunks(size) {
-        let leaf = Leaf {
-            cohort: cohort.to_string(),
-            first_id: chunk.first().cloned().unwrap_or_default(),
-            id_count: i64::try_from(chunk.len()).unwrap_or(i64::MAX),
-            ids: chunk.join("\n"),
-        };
-        diesel::insert_into(table::table).values(&leaf).execute(connection)?;
-    }
+    place: &Place,
+) -> Result<String, StoreError> {
+    let key = (cohort.as_str(), place.first_id.as_str(), place.from_generation);
+    Ok(table::table.find(key).select(table::ids).first(connection)?)
+}
+
+pub(super) fn insert(connection: &mut DatabaseConnection, leaf: &NewLeaf<'_>) -> Result<(), StoreError> {
+    diesel::insert_into(table::table).values(leaf).execute(connection)?;
     Ok(())
 }
 
-/// The leaf in whose range `id` lies: the last one that does not begin after it.
-fn leaf_of(connection: &mut DatabaseConnection, cohort: &CohortName, id: &str) -> Result<Option<Leaf>, StoreError> {
-    Ok(table::table
-        .filter(table::cohort.eq(cohort.as_str()))
-        .filter(table::first_id.le(id))
-        .order(table::first_id.desc())
-        .select(Leaf::as_select())
-        .first(connection)
-        .optional()?)
+/// Ends a leaf: from this generation on it is no longer part of its cohort.
+pub(super) fn end(
+    connection: &mut DatabaseConnection,
+    cohort: &CohortName,
+    place: &Place,
+    generation: i64,
+) -> Result<(), StoreError> {
+    let key = (cohort.as_str(), place.first_id.as_str(), place.from_generation);
+    diesel::update(table::table.find(key)).set(table::until_generation.eq(generation)).execute(connection)?;
+    Ok(())
 }
 
-/// The first leaf that begins after `id`.
-fn next_leaf(connection: &mut DatabaseConnection, cohort: &CohortName, id: &str) -> Result<Option<Leaf>, StoreError> {
-    Ok(table::table
-        .filter(table::cohort.eq(cohort.as_str()))
-        .filter(table::first_id.gt(id))
-        .order(table::first_id.asc())
-        .select(Leaf::as_select())
-        .first(connection)
-        .optional()?)
+/// Ends all leaves of a cohort.
+pub(super) fn end_all(
+    connection: &mut DatabaseConnection,
+    cohort: &CohortName,
+    generation: i64,
+) -> Result<(), StoreError> {
+    let current = table::table.filter(table::cohort.eq(cohort.as_str())).filter(table::until_generation.is_null());
+    diesel::update(current).set(table::until_generation.eq(generation)).execute(connection)?;
+    Ok(())
+}
+
+/// Deletes the leaves that no generation from `oldest` on has.
+pub(super) fn delete_before(
+    connection: &mut DatabaseConnection,
+    cohort: &CohortName,
+    oldest: i64,
+) -> Result<(), StoreError> {
+    let gone = table::table.filter(table::cohort.eq(cohort.as_str())).filter(table::until_generation.le(oldest));
+    diesel::delete(gone).execute(connection)?;
+    Ok(())
 }

@@ -5,10 +5,12 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::audit::{self, AuditEntry};
-use super::cohort_leaves;
+use super::cohort_generations::{self, Generation, Keep};
+use super::cohort_merge::{self, Action, Difference};
 use super::schema::cohorts;
-use super::upload::{self, Receipt, Upload};
-use super::{Origin, Page, PageRequest, StoreError, flags, now, state};
+use super::sorted_ids::{Feed, SortedIds};
+use super::upload::{Receipt, Upload};
+use super::{Origin, Page, PageRequest, StoreError, cohort_leaves, flags, now, sha256, state};
 use crate::database::DatabaseConnection;
 use crate::flags::Flag;
 use crate::primitives::{CohortName, Instant};
@@ -25,6 +27,8 @@ pub struct StoredCohort {
     pub created_at: i64,
     pub updated_at: i64,
     pub updated_by: String,
+    /// `flags::CohortConditions` as JSON.
+    pub conditions: String,
 }
 
 impl StoredCohort {
@@ -34,12 +38,27 @@ impl StoredCohort {
     }
 }
 
-/// What is to happen to a cohort's ids; the ids are sorted by their bytes and distinct, as `upload::read` returns them.
+/// What is to happen to a cohort's ids.
 #[derive(Debug, Clone, Copy)]
 pub enum Edit<'a> {
-    Replace(&'a [String]),
-    Add(&'a [String]),
-    Remove(&'a [String]),
+    Replace(&'a SortedIds),
+    Add(&'a SortedIds),
+    Remove(&'a SortedIds),
+    /// Gives it the ids of an earlier generation.
+    Restore(i64),
+}
+
+impl Edit<'_> {
+    /// The name of the edit in the history and in the audit log.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Replace(_) => "cohort.replace",
+            Self::Add(_) => "cohort.add",
+            Self::Remove(_) => "cohort.remove",
+            Self::Restore(_) => "cohort.restore",
+        }
+    }
 }
 
 /// What an [`Edit`] did.
@@ -64,7 +83,7 @@ impl Edited {
             duplicates: upload.duplicates,
             rejected: upload.rejected,
             rejections: upload.rejections.clone(),
-            sha256: upload::checksum(&upload.ids),
+            sha256: upload.ids.sha256().to_owned(),
         }
     }
 }
@@ -115,28 +134,44 @@ pub fn create(
         created_at: at,
         updated_at: at,
         updated_by: origin.actor.to_owned(),
+        conditions: String::from("[]"),
     };
     diesel::insert_into(cohorts::table).values(&cohort).execute(connection)?;
-    let detail = json!({ "generation": generation });
-    record(connection, name, "cohort.create", detail, origin)?;
+    record(connection, &cohort, Made { action: "cohort.create", sha256: Some(sha256("")), ..Made::default() }, origin)?;
     Ok(cohort)
 }
 
-/// Changes a cohort's description. With `seen`, only if that is still its generation.
+/// What of a cohort is to be changed besides its ids.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes<'a> {
+    pub description: Option<&'a str>,
+    /// `flags::CohortConditions` as JSON.
+    pub conditions: Option<&'a str>,
+}
+
+/// Changes a cohort's description or conditions. With `seen`, only if that is still its generation.
 pub fn describe(
     connection: &mut DatabaseConnection,
     name: &CohortName,
-    description: &str,
+    changes: Changes<'_>,
     seen: Option<i64>,
     origin: Origin<'_>,
 ) -> Result<StoredCohort, StoreError> {
-    let cohort = advance(connection, name, seen, origin)?;
-    diesel::update(cohorts::table.find(name.as_str())).set(cohorts::description.eq(description)).execute(connection)?;
-    record(connection, name, "cohort.describe", json!({ "generation": cohort.generation }), origin)?;
-    Ok(StoredCohort { description: description.to_owned(), ..cohort })
+    let before = advance(connection, name, seen, origin)?;
+    let cohort = StoredCohort {
+        description: changes.description.map_or(before.description, str::to_owned),
+        conditions: changes.conditions.map_or(before.conditions, str::to_owned),
+        ..before
+    };
+    write(connection, &cohort)?;
+    let earlier = cohort_generations::as_of(connection, name, cohort.generation - 1)?;
+    let sha256 = earlier.and_then(|earlier| earlier.sha256);
+    record(connection, &cohort, Made { action: "cohort.describe", sha256, ..Made::default() }, origin)?;
+    Ok(cohort)
 }
 
-/// Replaces, adds or removes ids: all of it, or nothing. With `seen`, only if that is still the cohort's generation.
+/// Replaces, adds, removes or restores ids: all of it, or nothing. With `seen`, only if that is still the cohort's generation.
+/// Every change of a cohort's ids comes through here.
 pub fn edit(
     connection: &mut DatabaseConnection,
     name: &CohortName,
@@ -145,30 +180,27 @@ pub fn edit(
     origin: Origin<'_>,
 ) -> Result<Edited, StoreError> {
     let cohort = advance(connection, name, seen, origin)?;
-    let before = u64::try_from(cohort.id_count).unwrap_or(0);
-    let (action, count, added, removed) = match edit {
-        Edit::Replace(ids) => {
-            let kept = cohort_leaves::replace(connection, name, ids)?;
-            let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-            ("cohort.replace", count, count - kept.min(count), before - kept.min(before))
-        }
-        Edit::Add(ids) => {
-            let added = cohort_leaves::add(connection, name, ids)?.added;
-            ("cohort.add", before + added, added, 0)
-        }
-        Edit::Remove(ids) => {
-            let removed = cohort_leaves::remove(connection, name, ids)?.removed;
-            ("cohort.remove", before - removed.min(before), 0, removed)
+    let generation = cohort.generation;
+    let (action, mut feed, sha256) = match edit {
+        Edit::Replace(ids) => (Action::Replace, Feed::new(ids.pieces()?), Some(ids.sha256().to_owned())),
+        Edit::Add(ids) => (Action::Add, Feed::new(ids.pieces()?), None),
+        Edit::Remove(ids) => (Action::Remove, Feed::new(ids.pieces()?), None),
+        Edit::Restore(earlier) => {
+            let earlier = cohort_generations::get_readable(connection, name, earlier)?;
+            let as_of = cohort_generations::leaves_of(earlier.generation);
+            (Action::Replace, cohort_leaves::feed(name, as_of), earlier.sha256)
         }
     };
-    let id_count = i64::try_from(count).unwrap_or(i64::MAX);
-    diesel::update(cohorts::table.find(name.as_str())).set(cohorts::id_count.eq(id_count)).execute(connection)?;
-    let detail = json!({ "generation": cohort.generation, "ids": count, "added": added, "removed": removed });
-    record(connection, name, action, detail, origin)?;
-    Ok(Edited { cohort: StoredCohort { id_count, ..cohort }, added, removed })
+    let Difference { added, removed } = cohort_merge::apply(connection, name, generation, action, &mut feed)?;
+    let difference = i64::try_from(added).unwrap_or(i64::MAX) - i64::try_from(removed).unwrap_or(i64::MAX);
+    let cohort = StoredCohort { id_count: cohort.id_count + difference, ..cohort };
+    write(connection, &cohort)?;
+    record(connection, &cohort, Made { action: edit.action(), added, removed, sha256 }, origin)?;
+    cohort_generations::prune(connection, name, Keep::default())?;
+    Ok(Edited { cohort, added, removed })
 }
 
-/// Removes a cohort with its ids. One that a flag's rule names is not removed: the rule would match nobody from then on.
+/// Removes a cohort. One that a flag's rule names is not removed: the rule would match nobody from then on.
 /// With `seen`, only if that is still its generation.
 pub fn remove(
     connection: &mut DatabaseConnection,
@@ -180,9 +212,13 @@ pub fn remove(
     if let Some(flag) = flag_that_uses(connection, name)? {
         return Err(StoreError::InUse { name: name.to_string(), flag });
     }
+    let removed = u64::try_from(cohort.id_count).unwrap_or(0);
     diesel::delete(cohorts::table.find(name.as_str())).execute(connection)?;
-    let detail = json!({ "generation": cohort.generation, "ids": cohort.id_count });
-    record(connection, name, "cohort.delete", detail, origin)
+    cohort_leaves::end_all(connection, name, cohort.generation)?;
+    let made = Made { action: Generation::DELETE, removed, ..Made::default() };
+    record(connection, &StoredCohort { id_count: 0, ..cohort }, made, origin)?;
+    cohort_generations::prune(connection, name, Keep::default())?;
+    Ok(())
 }
 
 fn flag_that_uses(connection: &mut DatabaseConnection, name: &CohortName) -> Result<Option<String>, StoreError> {
@@ -219,16 +255,57 @@ fn advance(
     }
 }
 
+fn write(connection: &mut DatabaseConnection, cohort: &StoredCohort) -> Result<(), StoreError> {
+    diesel::update(cohorts::table.find(&cohort.name))
+        .set((
+            cohorts::description.eq(&cohort.description),
+            cohorts::conditions.eq(&cohort.conditions),
+            cohorts::id_count.eq(cohort.id_count),
+        ))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// What made a generation.
+#[derive(Debug, Clone, Default)]
+struct Made {
+    action: &'static str,
+    added: u64,
+    removed: u64,
+    sha256: Option<String>,
+}
+
 fn record(
     connection: &mut DatabaseConnection,
-    name: &CohortName,
-    action: &str,
-    detail: serde_json::Value,
+    cohort: &StoredCohort,
+    made: Made,
     origin: Origin<'_>,
 ) -> Result<(), StoreError> {
-    let subject = format!("cohort/{name}");
-    audit::append(
-        connection,
-        &AuditEntry { actor: origin.actor, action, subject: &subject, reason: origin.reason, detail },
-    )
+    let subject = format!("cohort/{}", cohort.name);
+    let detail = json!({
+        "generation": cohort.generation,
+        "ids": cohort.id_count,
+        "added": made.added,
+        "removed": made.removed,
+        "sha256": made.sha256,
+    });
+    let generation = Generation {
+        cohort: cohort.name.clone(),
+        generation: cohort.generation,
+        action: made.action.to_owned(),
+        description: cohort.description.clone(),
+        conditions: cohort.conditions.clone(),
+        id_count: cohort.id_count,
+        added: i64::try_from(made.added).unwrap_or(i64::MAX),
+        removed: i64::try_from(made.removed).unwrap_or(i64::MAX),
+        sha256: made.sha256,
+        at: now().as_micros(),
+        actor: origin.actor.to_owned(),
+        reason: origin.reason.to_owned(),
+        readable: true,
+    };
+    cohort_generations::record(connection, &generation)?;
+    let entry =
+        AuditEntry { actor: origin.actor, action: made.action, subject: &subject, reason: origin.reason, detail };
+    audit::append(connection, &entry)
 }

@@ -40,6 +40,10 @@ pub enum StoreError {
     NewerSchema(String),
     #[error(transparent)]
     Protected(#[from] Protected),
+    #[error("generation {generation} of the cohort `{name}` is no longer kept: only its counts are")]
+    NotKept { name: String, generation: i64 },
+    #[error("a temporary file for the ids cannot be used: see that TMPDIR has room")]
+    Spool(#[from] std::io::Error),
     #[error("the operating system gave no randomness")]
     NoRandomness,
 }

@@ -3,7 +3,9 @@
 //! and every write appends its own audit row in it.
 
 pub mod audit;
+pub mod cohort_generations;
 pub mod cohort_leaves;
+pub mod cohort_merge;
 pub mod cohorts;
 mod error;
 pub mod flag_rollouts;
@@ -18,6 +20,7 @@ mod page;
 pub mod protection;
 pub mod reports;
 mod schema;
+pub mod sorted_ids;
 pub mod state;
 pub mod tokens;
 pub mod upload;

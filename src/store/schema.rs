@@ -42,9 +42,46 @@ tables! {
         created_at -> BigInt,
         updated_at -> BigInt,
         updated_by -> Text,
+        conditions -> Text,
     }
-    cohort_leaves = "svc_changeover_cohort_leaves" (cohort, first_id) {
+    cohort_leaves = "svc_changeover_cohort_leaves" (cohort, first_id, from_generation) {
         cohort -> Text,
+        first_id -> Text,
+        from_generation -> BigInt,
+        until_generation -> Nullable<BigInt>,
+        id_count -> BigInt,
+        ids -> Text,
+    }
+    cohort_generations = "svc_changeover_cohort_generations" (cohort, generation) {
+        cohort -> Text,
+        generation -> BigInt,
+        action -> Text,
+        description -> Text,
+        conditions -> Text,
+        id_count -> BigInt,
+        added -> BigInt,
+        removed -> BigInt,
+        sha256 -> Nullable<Text>,
+        at -> BigInt,
+        actor -> Text,
+        reason -> Text,
+        readable -> Bool,
+    }
+    cohort_uploads = "svc_changeover_cohort_uploads" (id) {
+        id -> Text,
+        cohort -> Text,
+        base_generation -> BigInt,
+        action -> Text,
+        id_count -> BigInt,
+        sha256 -> Text,
+        receipt -> Text,
+        created_at -> BigInt,
+        actor -> Text,
+        reason -> Text,
+        expires_at -> BigInt,
+    }
+    cohort_upload_leaves = "svc_changeover_cohort_upload_leaves" (upload, first_id) {
+        upload -> Text,
         first_id -> Text,
         id_count -> BigInt,
         ids -> Text,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::hexadecimal;
+use super::sorted_ids::SortedIds;
 use crate::flags::canonical_id;
 
 /// The longest id that is accepted.
@@ -80,10 +80,10 @@ pub struct Rejection {
 }
 
 /// The ids of an upload and what was counted on the way.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Upload {
     /// The ids, trimmed, each once, in the order of their bytes.
-    pub ids: Vec<String>,
+    pub ids: SortedIds,
     pub read: u64,
     pub duplicates: u64,
     pub rejected: u64,
@@ -96,7 +96,8 @@ pub fn read(bytes: &[u8], format: UploadFormat) -> Result<Upload, UnusableUpload
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         UnusableUpload::NotUtf8 { line: before.iter().filter(|byte| **byte == b'\n').count() + 1 }
     })?;
-    let mut upload = Upload::default();
+    let mut upload = Upload { ids: SortedIds::of([""]), read: 0, duplicates: 0, rejected: 0, rejections: Vec::new() };
+    let mut ids = Vec::new();
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         if line.trim().is_empty() {
             continue;
@@ -105,14 +106,13 @@ pub fn read(bytes: &[u8], format: UploadFormat) -> Result<Upload, UnusableUpload
             Ok(id) if id.is_empty() => {}
             Ok(id) => {
                 upload.read += 1;
-                upload.ids.push(id.into_owned());
+                ids.push(id.into_owned());
             }
             Err(what) => upload.reject(number, what),
         }
     }
-    upload.ids.sort_unstable();
-    upload.ids.dedup();
-    upload.duplicates = upload.read - u64::try_from(upload.ids.len()).unwrap_or(0);
+    upload.ids = SortedIds::of(ids);
+    upload.duplicates = upload.read - upload.ids.len();
     match (upload.ids.is_empty(), upload.rejections.first()) {
         (false, _) => Ok(upload),
         (true, None) => Err(UnusableUpload::Empty),
@@ -147,18 +147,6 @@ fn id_in(line: &str, number: u64, format: UploadFormat) -> Result<Cow<'_, str>, 
         return Err("has a control character in it");
     }
     Ok(if trimmed.len() == id.len() { id } else { Cow::Owned(trimmed.to_owned()) })
-}
-
-/// The sha-256 of sorted ids, each followed by a line feed.
-#[must_use]
-pub fn checksum(ids: &[String]) -> String {
-    use sha2::Digest;
-    let mut hash = sha2::Sha256::new();
-    for id in ids {
-        hash.update(id.as_bytes());
-        hash.update(b"\n");
-    }
-    hexadecimal(&hash.finalize())
 }
 
 /// The first field of a CSV line; none if its quote is never closed.
@@ -199,8 +187,8 @@ mod tests {
         let lines = read(b"42\nb,\"c\n\n42\n", UploadFormat::Lines).unwrap();
         let csv = read(b"id,name\n42,x\n\"b,\"\"c\",y\n 42 ,z\n\"open\n", UploadFormat::Csv).unwrap();
         let ndjson = read(b"42\n{\"id\":\"b,\\\"c\"}\n\"42\"\n{}\n[1]\n\"a\\nb\"\nx\n", UploadFormat::Ndjson).unwrap();
-        assert_eq!(lines.ids, csv.ids);
-        assert_eq!(lines.ids, ndjson.ids);
+        assert_eq!(lines.ids.sha256(), csv.ids.sha256());
+        assert_eq!(lines.ids.sha256(), ndjson.ids.sha256());
         assert_eq!((csv.read, csv.duplicates, csv.rejected), (3, 1, 1));
         let rejected: Vec<u64> = ndjson.rejections.iter().map(|rejected| rejected.line).collect();
         assert_eq!((ndjson.rejected, rejected), (4, vec![4, 5, 6, 7]));
@@ -208,9 +196,9 @@ mod tests {
 
     #[test]
     fn what_holds_no_id_is_refused() {
-        assert_eq!(read(b"", UploadFormat::Lines), Err(UnusableUpload::Empty));
-        assert_eq!(read(b"id\n", UploadFormat::Csv), Err(UnusableUpload::Empty));
-        assert_eq!(read(b"a\n\xff", UploadFormat::Lines), Err(UnusableUpload::NotUtf8 { line: 2 }));
+        assert_eq!(read(b"", UploadFormat::Lines).unwrap_err(), UnusableUpload::Empty);
+        assert_eq!(read(b"id\n", UploadFormat::Csv).unwrap_err(), UnusableUpload::Empty);
+        assert_eq!(read(b"a\n\xff", UploadFormat::Lines).unwrap_err(), UnusableUpload::NotUtf8 { line: 2 });
         assert!(matches!(read(b"\n{}", UploadFormat::Ndjson), Err(UnusableUpload::NothingAccepted { line: 2, .. })));
     }
 }

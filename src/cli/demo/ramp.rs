@@ -14,6 +14,7 @@ use crate::primitives::CohortName;
 use crate::report::{self, Report, RunOptions};
 use crate::routing::{self, Assigning, Move, RoutedChange, Side};
 use crate::sql::model::ChangeModel;
+use crate::store::sorted_ids::SortedIds;
 use crate::store::{Memory, Origin, cohorts, flags};
 
 const COHORT: &str = "early-adopters";
@@ -34,7 +35,7 @@ impl Story<'_> {
         let origin = Origin { actor: ACTOR, reason: "the first to try the new allocation" };
         self.store.write(|connection| {
             cohorts::create(connection, &cohort, "Users who asked to be first", origin)?;
-            cohorts::edit(connection, &cohort, cohorts::Edit::Replace(&users), None, origin)?;
+            cohorts::edit(connection, &cohort, cohorts::Edit::Replace(&SortedIds::of(&users)), None, origin)?;
             flags::create(connection, flag.key(), &data, origin)
         })?;
         self.narrator

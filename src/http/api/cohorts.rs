@@ -13,7 +13,9 @@ use crate::http::input::{PageQuery, ReasonQuery, ShortText, UPLOAD_BYTES_MAX};
 use crate::http::problem::{Code, Problem, ProblemDocument, shortened};
 use crate::http::state::AppState;
 use crate::primitives::{CohortName, Instant};
-use crate::store::cohorts::{self, Edit, StoredCohort};
+use crate::store::cohort_leaves::AsOf;
+use crate::store::cohorts::{self, Changes, Edit, StoredCohort};
+use crate::store::sorted_ids::SortedIds;
 use crate::store::upload::{self, Receipt, UploadFormat};
 use crate::store::{Origin, cohort_leaves};
 
@@ -119,8 +121,8 @@ pub async fn replace(
     let cohort = state
         .writing(move |state| {
             let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            let description = changes.description.as_str();
-            Ok(state.store().write(|conn| cohorts::describe(conn, &name, description, seen.0, origin))?)
+            let changes = Changes { description: Some(changes.description.as_str()), conditions: None };
+            Ok(state.store().write(|conn| cohorts::describe(conn, &name, changes, seen.0, origin))?)
         })
         .await?;
     Ok(versioned(cohort.generation, &CohortAnswer::from(cohort)))
@@ -159,7 +161,7 @@ pub async fn ids(
         .blocking(move |state| {
             Ok(state.store().read(|conn| {
                 cohorts::get(conn, &name)?;
-                cohort_leaves::list(conn, &name, &request)
+                cohort_leaves::list(conn, &name, AsOf::Now, &request)
             })?)
         })
         .await?;
@@ -273,7 +275,7 @@ async fn edit(
     state: Data<AppState>,
     sent: Sent,
     body: Result<Bytes, actix_web::Error>,
-    of: for<'a> fn(&'a [String]) -> Edit<'a>,
+    of: for<'a> fn(&'a SortedIds) -> Edit<'a>,
 ) -> Result<Json<ReceiptAnswer>, Problem> {
     let body = body.map_err(|error| unreadable(&error))?;
     state

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use changeover::primitives::CohortName;
+use changeover::store::cohort_leaves::AsOf;
 use changeover::store::cohorts::{self, Edit};
+use changeover::store::sorted_ids::SortedIds;
 use changeover::store::{PageRequest, Store, cohort_leaves};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -66,6 +68,7 @@ fn apply(store: &Store, name: &CohortName, model: &mut BTreeSet<String>, step: S
             (texts(ids), model.difference(&gone).cloned().collect())
         }
     };
+    let ids = SortedIds::of(&ids);
     let edit = match step {
         Step::Replace(_) => Edit::Replace(&ids),
         Step::Add(_) => Edit::Add(&ids),
@@ -94,11 +97,11 @@ fn pages_go_through_all_ids_once() {
         let mut ids: Vec<String> = (0..5_000).map(|id| id.to_string()).collect();
         ids.sort();
         store.write(|conn| cohorts::create(conn, &name, "", ORIGIN)).unwrap();
-        store.write(|conn| cohorts::edit(conn, &name, Edit::Add(&ids), None, ORIGIN)).unwrap();
+        store.write(|conn| cohorts::edit(conn, &name, Edit::Add(&SortedIds::of(&ids)), None, ORIGIN)).unwrap();
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let request = PageRequest { after, limit: Some(499) };
-            let page = store.read(|conn| cohort_leaves::list(conn, &name, &request)).unwrap();
+            let page = store.read(|conn| cohort_leaves::list(conn, &name, AsOf::Now, &request)).unwrap();
             found.extend(page.items);
             after = page.next;
             if after.is_none() {

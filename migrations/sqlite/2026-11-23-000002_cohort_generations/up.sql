@@ -1,0 +1,69 @@
+-- Conditions under which a subject belongs to a cohort without standing in its ids, as JSON.
+ALTER TABLE svc_changeover_cohorts ADD COLUMN conditions TEXT NOT NULL DEFAULT '[]';
+
+-- Leaves now say from which generation on, and until which (NULL: still), they are part of their cohort, so that every generation can
+-- be read back and what did not change is stored once: docs/decisions/0011-cohort-generations.md. They outlive their cohort.
+CREATE TABLE svc_changeover_cohort_leaves_before AS SELECT * FROM svc_changeover_cohort_leaves;
+DROP TABLE svc_changeover_cohort_leaves;
+CREATE TABLE svc_changeover_cohort_leaves (
+    cohort           TEXT NOT NULL,
+    first_id         TEXT NOT NULL,
+    from_generation  INTEGER NOT NULL,
+    until_generation INTEGER,
+    id_count         INTEGER NOT NULL,
+    ids              TEXT NOT NULL,
+    PRIMARY KEY (cohort, first_id, from_generation)
+) STRICT;
+CREATE UNIQUE INDEX svc_changeover_cohort_leaves_now ON svc_changeover_cohort_leaves (cohort, first_id) WHERE until_generation IS NULL;
+CREATE INDEX svc_changeover_cohort_leaves_come ON svc_changeover_cohort_leaves (cohort, from_generation);
+CREATE INDEX svc_changeover_cohort_leaves_gone ON svc_changeover_cohort_leaves (cohort, until_generation);
+INSERT INTO svc_changeover_cohort_leaves (cohort, first_id, from_generation, until_generation, id_count, ids)
+SELECT l.cohort, l.first_id, c.generation, NULL, l.id_count, l.ids
+FROM svc_changeover_cohort_leaves_before l JOIN svc_changeover_cohorts c ON c.name = l.cohort;
+DROP TABLE svc_changeover_cohort_leaves_before;
+
+-- Every generation of every cohort. Its ids can be read back while `readable` is true.
+CREATE TABLE svc_changeover_cohort_generations (
+    cohort      TEXT NOT NULL,
+    generation  INTEGER NOT NULL,
+    action      TEXT NOT NULL,
+    description TEXT NOT NULL,
+    conditions  TEXT NOT NULL,
+    id_count    INTEGER NOT NULL,
+    added       INTEGER NOT NULL,
+    removed     INTEGER NOT NULL,
+    sha256      TEXT,
+    at          INTEGER NOT NULL,
+    actor       TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    readable    INTEGER NOT NULL,
+    PRIMARY KEY (cohort, generation)
+) STRICT;
+INSERT INTO svc_changeover_cohort_generations
+    (cohort, generation, action, description, conditions, id_count, added, removed, sha256, at, actor, reason, readable)
+SELECT name, generation, 'cohort.replace', description, '[]', id_count, 0, 0, NULL, updated_at, updated_by, 'as it was before generations were kept', TRUE
+FROM svc_changeover_cohorts;
+
+-- Uploads that wait to be looked at and activated, or dropped.
+CREATE TABLE svc_changeover_cohort_uploads (
+    id              TEXT NOT NULL PRIMARY KEY,
+    cohort          TEXT NOT NULL,
+    base_generation INTEGER NOT NULL,
+    action          TEXT NOT NULL,
+    id_count        INTEGER NOT NULL,
+    sha256          TEXT NOT NULL,
+    receipt         TEXT NOT NULL,
+    created_at      INTEGER NOT NULL,
+    actor           TEXT NOT NULL,
+    reason          TEXT NOT NULL,
+    expires_at      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX svc_changeover_cohort_uploads_of_cohort ON svc_changeover_cohort_uploads (cohort, id);
+
+CREATE TABLE svc_changeover_cohort_upload_leaves (
+    upload   TEXT NOT NULL REFERENCES svc_changeover_cohort_uploads (id) ON DELETE CASCADE,
+    first_id TEXT NOT NULL,
+    id_count INTEGER NOT NULL,
+    ids      TEXT NOT NULL,
+    PRIMARY KEY (upload, first_id)
+) STRICT;

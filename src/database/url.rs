@@ -37,7 +37,35 @@ impl DatabaseUrl {
             Self::Sqlite(path) => path.display().to_string(),
         }
     }
+
+    /// What to connect with: [`DatabaseUrl::secret`], and on PostgreSQL limits for a server that has vanished without a word, where the
+    /// URL sets none. Without them a connection to it is waited for until the system gives up, after hours.
+    #[must_use]
+    pub fn connecting(&self) -> String {
+        let Self::Postgres(url) = self else { return self.secret() };
+        let mut url = url.clone();
+        for (name, variable, value) in PATIENCE {
+            let query = url.split_once('?').map_or("", |(_, query)| query);
+            let is_set = query.split('&').any(|pair| pair.split('=').next() == Some(name))
+                || (!variable.is_empty() && std::env::var_os(variable).is_some());
+            if !is_set {
+                let separator = if url.contains('?') { '&' } else { '?' };
+                url.push_str(&format!("{separator}{name}={value}"));
+            }
+        }
+        url
+    }
 }
+
+/// Parameters of a connection, the variables that set them too, and what they are by default. A server that has vanished is given up
+/// after 25 s on a connection where nothing happens, and after 10 s where something was sent.
+const PATIENCE: [(&str, &str, &str); 5] = [
+    ("connect_timeout", "PGCONNECT_TIMEOUT", "5"),
+    ("keepalives_idle", "", "10"),
+    ("keepalives_interval", "", "5"),
+    ("keepalives_count", "", "3"),
+    ("tcp_user_timeout", "", "10000"),
+];
 
 impl FromStr for DatabaseUrl {
     type Err = InvalidDatabaseUrl;
@@ -97,5 +125,15 @@ mod tests {
         for bad in ["", "mysql://x", ":memory:", "sqlite:"] {
             assert!(bad.parse::<DatabaseUrl>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_the_user_set_stays() {
+        let url: DatabaseUrl = "postgres://db/app?tcp_user_timeout=0&connect_timeout=30".parse().unwrap();
+        let text = url.connecting();
+        assert!(text.starts_with("postgres://db/app?tcp_user_timeout=0&connect_timeout=30&keepalives_idle=10&"), "{text}");
+        assert_eq!((text.matches("connect_timeout").count(), text.matches("tcp_user_timeout").count()), (1, 1));
+        let url: DatabaseUrl = "postgres://db/app".parse().unwrap();
+        assert!(url.connecting().contains("/app?connect_timeout=5&keepalives_idle=10&"), "{}", url.connecting());
     }
 }

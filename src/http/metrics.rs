@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 mod changes;
+mod truth;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
@@ -16,14 +17,15 @@ use actix_web::web::Data;
 use arc_swap::ArcSwap;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder,
 };
 
 use self::catalogue::{
-    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, POOL, REQUEST_SECONDS, REQUESTS, SNAPSHOT_AGE, SNAPSHOT_VERSION,
+    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, POOL, REQUEST_SECONDS, REQUESTS,
     WRITE_RETRIES, WRITES,
 };
 use self::changes::Changes;
+use self::truth::Truth;
 
 use super::problem::Problem;
 use super::state::AppState;
@@ -39,8 +41,7 @@ pub struct Metrics {
     evaluation_seconds: Histogram,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
-    snapshot_version: IntGauge,
-    snapshot_age_seconds: IntGauge,
+    truth: Truth,
     cohort_ids: IntGaugeVec,
     pool_connections: IntGaugeVec,
     writes: IntCounterVec,
@@ -58,21 +59,19 @@ impl Metrics {
             evaluation_seconds: Histogram::with_opts(evaluation_seconds)?,
             requests: IntCounterVec::new(REQUESTS.opts(), REQUESTS.labels)?,
             request_seconds: HistogramVec::new(request_seconds, REQUEST_SECONDS.labels)?,
-            snapshot_version: IntGauge::with_opts(SNAPSHOT_VERSION.opts())?,
-            snapshot_age_seconds: IntGauge::with_opts(SNAPSHOT_AGE.opts())?,
+            truth: Truth::new()?,
             cohort_ids: IntGaugeVec::new(COHORT_IDS.opts(), COHORT_IDS.labels)?,
             pool_connections: IntGaugeVec::new(POOL.opts(), POOL.labels)?,
             writes: IntCounterVec::new(WRITES.opts(), WRITES.labels)?,
             write_retries: IntCounterVec::new(WRITE_RETRIES.opts(), WRITE_RETRIES.labels)?,
             registry: Registry::new(),
         };
-        let collectors: [Box<dyn Collector>; 11] = [
+        let collectors: [Box<dyn Collector>; 10] = [
             Box::new(metrics.evaluations.clone()),
             Box::new(metrics.evaluation_seconds.clone()),
             Box::new(metrics.requests.clone()),
             Box::new(metrics.request_seconds.clone()),
-            Box::new(metrics.snapshot_version.clone()),
-            Box::new(metrics.snapshot_age_seconds.clone()),
+            Box::new(metrics.truth.clone()),
             Box::new(metrics.cohort_ids.clone()),
             Box::new(metrics.pool_connections.clone()),
             Box::new(metrics.writes.clone()),
@@ -115,9 +114,7 @@ impl Metrics {
 
     fn look(&self, state: &AppState) {
         let snapshot = state.snapshot();
-        self.snapshot_version.set(snapshot.version());
-        let age_micros = state.now().as_micros().saturating_sub(state.memory().confirmed_at().as_micros());
-        self.snapshot_age_seconds.set(age_micros / 1_000_000);
+        self.truth.look(state);
         self.cohort_ids.reset();
         for cohort in snapshot.cohorts() {
             let count = i64::try_from(cohort.ids().len()).unwrap_or(i64::MAX);

@@ -18,6 +18,7 @@ mod refused;
 mod routes;
 mod server;
 mod state;
+mod version;
 mod writing;
 
 pub use metrics::Metrics;

@@ -94,6 +94,7 @@ codes! {
     IdempotencyKeyInFlight = "idempotency_key_in_flight", CONFLICT, "The write with this Idempotency-Key has not ended yet";
     Busy = "busy", SERVICE_UNAVAILABLE, "Others hold the rows: try again";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server failed";
+    VersionNotReached = "version_not_reached", SERVICE_UNAVAILABLE, "This server has not got that version of the configuration yet";
     DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
 }
 
@@ -171,7 +172,10 @@ impl Problem {
     /// In how many seconds the client may try again, where that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
-        let is_over_soon = matches!(self.code, Code::DatabaseUnavailable | Code::Busy | Code::IdempotencyKeyInFlight);
+        let is_over_soon = matches!(
+            self.code,
+            Code::DatabaseUnavailable | Code::VersionNotReached | Code::Busy | Code::IdempotencyKeyInFlight
+        );
         self.retry_after_s.or(is_over_soon.then_some(1))
     }
 

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::metrics::observe;
 use super::routes::configure;
 use super::state::AppState;
+use super::version::keep;
 
 /// How long a client may take to send its request's head, and how long running requests may take once the server stops.
 const REQUEST_HEAD_MAX: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
     rt::System::new().block_on(async move {
         let data = web::Data::new(state);
         let server =
-            HttpServer::new(move || App::new().app_data(data.clone()).wrap(from_fn(observe)).configure(configure))
+            HttpServer::new(move || App::new().app_data(data.clone()).wrap(from_fn(keep)).wrap(from_fn(observe)).configure(configure))
                 .client_request_timeout(REQUEST_HEAD_MAX)
                 .shutdown_timeout(STOP_SECONDS_MAX)
                 .disable_signals()

@@ -6,7 +6,7 @@ use actix_web::web;
 
 use super::limits::Limits;
 use super::metrics::Metrics;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::writing::{KEEP_DEFAULT, Writing};
 use crate::database::Database;
 use crate::flags::Snapshot;
@@ -105,11 +105,16 @@ impl AppState {
         web::block(move || work(&state)).await?
     }
 
-    /// [`AppState::blocking`] for what writes to the store: when it returns, this server has seen the write.
+    /// [`AppState::blocking`] for what writes to the store: when it returns, this server has seen the write. While the
+    /// database is known to be away it does not even try, so that nobody waits for it.
     pub async fn writing<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
+        if self.memory.is_away() {
+            let detail = "Nothing was written: the database cannot be reached. Flags are still evaluated, from memory. Try again.";
+            return Err(Problem::new(Code::DatabaseUnavailable, detail));
+        }
         self.blocking(move |state| {
             let outcome = work(state)?;
             if let Err(error) = state.memory.refresh() {

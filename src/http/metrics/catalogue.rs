@@ -54,6 +54,16 @@ metrics! {
         "The version of the configuration that flags are evaluated on.";
     SNAPSHOT_AGE = Gauge "changeover_snapshot_age_seconds" [],
         "Seconds since the database last confirmed that the snapshot is its state.";
+    STALE = Gauge "changeover_stale" [],
+        "1 while flags are evaluated from memory that the database has not confirmed for some seconds.";
+    DATABASE_BEHIND = Gauge "changeover_database_behind" [],
+        "1 while the database is in an earlier state than was served from it, and is not followed.";
+    NOTIFICATIONS = Counter "changeover_notifications_total" [],
+        "Announcements of new versions that PostgreSQL has sent to this server.";
+    REFRESH_FAILURES = Counter "changeover_refresh_failures_total" [],
+        "Attempts to read the configuration from the database that failed.";
+    UNREADABLE_FLAGS = Gauge "changeover_unreadable_flags" [],
+        "Stored flags that cannot be read: their last good version is served, or they are missing. /readyz names them.";
     COHORT_IDS = Gauge "changeover_cohort_ids" ["cohort"],
         "Ids in a cohort.";
     STAGE = Gauge "changeover_stage" ["change", "stage"],

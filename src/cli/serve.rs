@@ -1,5 +1,7 @@
 //! `changeover serve`
 
+mod start;
+
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -14,9 +16,9 @@ use super::serve_http::HttpArguments;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
 use crate::jobs::sentinel::{self, Budget};
-use crate::jobs::{LeasedLoop, Leases, PendingWorker, Refresher, Runner, Surroundings, Watcher, kinds};
+use crate::jobs::{LeasedLoop, Leases, PendingWorker, Refresher, Runner, Saver, Surroundings, Watcher, kinds};
+use crate::store::Store;
 use crate::store::tokens::IssuedToken;
-use crate::store::{Memory, Store};
 
 /// Connections to each database, and how long a request waits for one.
 const CONNECTIONS_MAX: u32 = 12;
@@ -59,6 +61,9 @@ pub struct Arguments {
     #[command(flatten)]
     pub http: HttpArguments,
 
+    #[command(flatten)]
+    pub snapshot: start::SnapshotArguments,
+
     /// Compare nothing by itself
     #[arg(long, env = "CHANGEOVER_NO_SENTINEL", conflicts_with = "sentinel_repair")]
     pub no_sentinel: bool,
@@ -80,10 +85,12 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let listener = listen(arguments.bind)?;
     let address = listener.local_addr().context("the address that is listened on cannot be read")?;
     let (database, app) = open_databases(settings)?;
-    let memory = Memory::start(Store::unprepared(database), None).context("the service's database cannot be used")?;
-    let memory = Arc::new(memory);
+    let file = start::snapshot_file(&arguments.snapshot, &settings.database_url);
+    let memory = start::memory(Store::unprepared(database), file.as_ref())?;
     let first = memory.take_first_token();
     let refresher = Refresher::start(Arc::clone(&memory), say_first_token).context("no thread could be started")?;
+    let saver = file.map(|file| Saver::start(Arc::clone(&memory), file)).transpose();
+    let saver = saver.context("no thread could be started")?;
     let leases = Leases::start(memory.store().clone(), Duration::from_secs(arguments.lease_seconds))
         .context("no thread could be started")?;
     let surroundings = Surroundings { store: memory.store().clone(), app: jobs_database(&app)? };
@@ -107,6 +114,7 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     drop(watching_ranges);
     drop(pending);
     drop(refresher);
+    drop(saver);
     tracing::info!("stopped");
     Ok(0)
 }

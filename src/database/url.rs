@@ -131,7 +131,10 @@ mod tests {
     fn what_the_user_set_stays() {
         let url: DatabaseUrl = "postgres://db/app?tcp_user_timeout=0&connect_timeout=30".parse().unwrap();
         let text = url.connecting();
-        assert!(text.starts_with("postgres://db/app?tcp_user_timeout=0&connect_timeout=30&keepalives_idle=10&"), "{text}");
+        assert!(
+            text.starts_with("postgres://db/app?tcp_user_timeout=0&connect_timeout=30&keepalives_idle=10&"),
+            "{text}"
+        );
         assert_eq!((text.matches("connect_timeout").count(), text.matches("tcp_user_timeout").count()), (1, 1));
         let url: DatabaseUrl = "postgres://db/app".parse().unwrap();
         assert!(url.connecting().contains("/app?connect_timeout=5&keepalives_idle=10&"), "{}", url.connecting());

@@ -16,13 +16,10 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use arc_swap::ArcSwap;
 use prometheus::core::Collector;
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder,
-};
+use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
 use self::catalogue::{
-    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, POOL, REQUEST_SECONDS, REQUESTS,
-    WRITE_RETRIES, WRITES,
+    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, POOL, REQUEST_SECONDS, REQUESTS, WRITE_RETRIES, WRITES,
 };
 use self::changes::Changes;
 use self::truth::Truth;

@@ -21,13 +21,14 @@ const STOP_SECONDS_MAX: u64 = 20;
 pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
     rt::System::new().block_on(async move {
         let data = web::Data::new(state);
-        let server =
-            HttpServer::new(move || App::new().app_data(data.clone()).wrap(from_fn(keep)).wrap(from_fn(observe)).configure(configure))
-                .client_request_timeout(REQUEST_HEAD_MAX)
-                .shutdown_timeout(STOP_SECONDS_MAX)
-                .disable_signals()
-                .listen(listener)?
-                .run();
+        let server = HttpServer::new(move || {
+            App::new().app_data(data.clone()).wrap(from_fn(keep)).wrap(from_fn(observe)).configure(configure)
+        })
+        .client_request_timeout(REQUEST_HEAD_MAX)
+        .shutdown_timeout(STOP_SECONDS_MAX)
+        .disable_signals()
+        .listen(listener)?
+        .run();
         rt::spawn(stop_on_signal(server.handle())?);
         server.await
     })

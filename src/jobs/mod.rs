@@ -7,6 +7,7 @@ mod pending;
 mod refresh;
 mod runner;
 pub mod sentinel;
+mod snapshot;
 mod verify;
 mod watch;
 
@@ -16,6 +17,7 @@ pub use lease::{Held, LeasedLoop, Leases, Turn};
 pub use pending::PendingWorker;
 pub use refresh::Refresher;
 pub use runner::{Outcome, Run, Runner, Surroundings, Work, WorkError};
+pub use snapshot::Saver;
 pub use watch::Watcher;
 
 /// Every kind of job that a server does.

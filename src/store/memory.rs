@@ -40,6 +40,12 @@ pub struct Memory {
     newest: watch::Sender<i64>,
     confirmed_at: AtomicI64,
     is_away: AtomicBool,
+    /// False while the database's tables may not be up to date: it has not been reached since the server started.
+    is_prepared: AtomicBool,
+    /// False until there has been a connection to the database.
+    is_reached: AtomicBool,
+    /// False until anybody can have been answered from memory.
+    is_served: AtomicBool,
     notifications: AtomicU64,
     refresh_failures: AtomicU64,
     first_token: Mutex<Option<IssuedToken>>,
@@ -48,10 +54,6 @@ pub struct Memory {
 /// What memory holds, as far as the next refresh must know it.
 struct Held {
     versions: Versions,
-    /// False while the database's tables may not be up to date: it was away when the server started.
-    is_prepared: bool,
-    /// False until anybody can have been answered from memory.
-    is_served: bool,
     /// True if all is to be read again whatever the versions say.
     is_doubted: bool,
     behind_since: Option<Clock>,
@@ -90,6 +92,8 @@ pub struct Saved {
     pub confirmed_at: Instant,
     pub snapshot: Snapshot,
     pub keyring: Keyring,
+    /// Flags in it that this program cannot read.
+    pub unreadable: Vec<UnreadableFlag>,
 }
 
 /// What a server has in memory.
@@ -111,34 +115,40 @@ impl Memory {
     pub fn load(store: Store) -> Result<Self, StoreError> {
         let memory = Self::empty(store, true);
         memory.refresh()?;
-        memory.held().is_served = true;
+        memory.serve();
         Ok(memory)
     }
 
-    /// For a server. It starts with `saved`, what its snapshot file holds, where there is one: with it the database may be away, and
-    /// of what it holds only what is newer is read from the database.
-    pub fn start(store: Store, saved: Option<Saved>) -> Result<Self, StoreError> {
+    /// For a server: memory of `saved`, what its snapshot file holds, or of nothing. A refresh reads what is newer from the database,
+    /// whose tables it brings up to date first.
+    #[must_use]
+    pub fn starting(store: Store, saved: Option<Saved>) -> Self {
         let memory = Self::empty(store, false);
-        let has_saved = saved.is_some();
         if let Some(saved) = saved {
             memory.adopt(saved);
         }
-        match memory.refresh() {
-            Err(error) if has_saved && error.is_of_the_database() => {
-                tracing::error!(
-                    %error,
-                    version = memory.snapshot().version(),
-                    confirmed_at = %memory.confirmed_at(),
-                    "the database cannot be reached: flags are evaluated from the snapshot file until it is back"
-                );
-            }
-            outcome => drop(outcome?),
-        }
-        memory.held().is_served = true;
-        Ok(memory)
+        memory
     }
 
-    fn adopt(&self, Saved { versions, confirmed_at, snapshot, keyring }: Saved) {
+    /// From here on, answers are given from memory: nothing in it may go back any more.
+    pub fn serve(&self) {
+        self.is_served.store(true, Ordering::Release);
+    }
+
+    /// True once there has been a connection to the database.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.is_reached.load(Ordering::Acquire)
+    }
+
+    /// True once the database has been reached and its tables are up to date.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.is_prepared.load(Ordering::Acquire)
+    }
+
+    fn adopt(&self, Saved { versions, confirmed_at, snapshot, keyring, unreadable }: Saved) {
+        self.unreadable.store(Arc::new(unreadable));
         self.newest.send_replace(snapshot.version());
         self.snapshot.store(Arc::new(snapshot));
         self.keyring.store(Arc::new(keyring));
@@ -171,10 +181,13 @@ impl Memory {
             keyring: ArcSwap::from_pointee(Keyring::default()),
             unreadable: ArcSwap::default(),
             behind: ArcSwapOption::empty(),
-            held: Mutex::new(Held { versions, is_prepared, is_served: false, is_doubted: false, behind_since: None }),
+            held: Mutex::new(Held { versions, is_doubted: false, behind_since: None }),
             newest: watch::Sender::new(-1),
             confirmed_at: AtomicI64::new(0),
             is_away: AtomicBool::new(false),
+            is_prepared: AtomicBool::new(is_prepared),
+            is_reached: AtomicBool::new(is_prepared),
+            is_served: AtomicBool::new(false),
             notifications: AtomicU64::new(0),
             refresh_failures: AtomicU64::new(0),
             first_token: Mutex::default(),
@@ -264,9 +277,9 @@ impl Memory {
     }
 
     fn look(&self, held: &mut Held) -> Result<bool, StoreError> {
-        if !held.is_prepared {
+        if !self.is_prepared() {
             self.prepare()?;
-            held.is_prepared = true;
+            self.is_prepared.store(true, Ordering::Release);
         }
         let asked_at = now();
         match self.store.read(|connection| self.find(connection, held))? {
@@ -278,7 +291,7 @@ impl Memory {
                 if let Some(configuration) = configuration {
                     self.take(configuration);
                 }
-                *held = Held { versions, is_doubted: false, behind_since: None, ..*held };
+                *held = Held { versions, is_doubted: false, behind_since: None };
                 self.behind.store(None);
                 self.confirmed_at.store(asked_at.as_micros(), Ordering::Relaxed);
                 Ok(is_new)
@@ -289,6 +302,8 @@ impl Memory {
 
     /// What a start does to the database, as soon as it can be reached.
     fn prepare(&self) -> Result<(), StoreError> {
+        drop(self.store.database().connection()?);
+        self.is_reached.store(true, Ordering::Release);
         self.store.prepare()?;
         if let Some(first) = self.store.write(tokens::create_first)? {
             *self.first_token.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
@@ -301,7 +316,7 @@ impl Memory {
         let versions = state::versions(connection)?;
         let seen = &held.versions;
         let is_other = versions.epoch != seen.epoch;
-        let is_free = is_other && !held.is_served;
+        let is_free = is_other && !self.is_served.load(Ordering::Acquire);
         if !is_free && !versions.may_follow(seen) {
             return Ok(Found::Behind { reason: state::reason_to_wait(connection)?, versions });
         }

@@ -20,6 +20,7 @@ mod page;
 pub mod protection;
 pub mod reports;
 mod schema;
+mod snapshot_file;
 pub mod sorted_ids;
 pub mod state;
 pub mod tokens;
@@ -31,6 +32,7 @@ use crate::primitives::Instant;
 pub use error::StoreError;
 pub use memory::{Behind, Contents, Counts, Freshness, Memory, Saved, UnreadableFlag};
 pub use page::{Page, PageRequest};
+pub use snapshot_file::{SnapshotFile, SnapshotFileError};
 
 /// How often a transaction is tried when the database asks for it.
 const ATTEMPTS: u32 = 8;

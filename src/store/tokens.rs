@@ -223,6 +223,19 @@ pub struct Keyring {
     by_id: HashMap<String, (Token, String)>,
 }
 
+/// A token as a snapshot file keeps it: with the hash of its secret, never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedToken {
+    id: String,
+    name: String,
+    role: Role,
+    secret_hash: String,
+    created_at: i64,
+    created_by: String,
+    expires_at: Option<i64>,
+    revoked_at: Option<i64>,
+}
+
 /// Why a token was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -242,6 +255,42 @@ impl Keyring {
             by_id.insert(token.id.clone(), (token, hash));
         }
         Ok(Self { by_id })
+    }
+
+    /// All tokens, to be saved, in the order of their ids.
+    #[must_use]
+    pub fn to_saved(&self) -> Vec<SavedToken> {
+        let saved = self.by_id.values().map(|(token, hash)| SavedToken {
+            id: token.id.clone(),
+            name: token.name.clone(),
+            role: token.role,
+            secret_hash: hash.clone(),
+            created_at: token.created_at.as_micros(),
+            created_by: token.created_by.clone(),
+            expires_at: token.expires_at.map(Instant::as_micros),
+            revoked_at: token.revoked_at.map(Instant::as_micros),
+        });
+        let mut saved: Vec<SavedToken> = saved.collect();
+        saved.sort_by(|one, other| one.id.cmp(&other.id));
+        saved
+    }
+
+    /// What [`Keyring::to_saved`] was made from.
+    #[must_use]
+    pub fn from_saved(saved: Vec<SavedToken>) -> Self {
+        let of = |saved: SavedToken| {
+            let token = Token {
+                id: saved.id.clone(),
+                name: saved.name,
+                role: saved.role,
+                created_at: Instant::from_micros(saved.created_at),
+                created_by: saved.created_by,
+                expires_at: saved.expires_at.map(Instant::from_micros),
+                revoked_at: saved.revoked_at.map(Instant::from_micros),
+            };
+            (saved.id, (token, saved.secret_hash))
+        };
+        Self { by_id: saved.into_iter().map(of).collect() }
     }
 
     /// The token that `text` is. The hash is compared in constant time; the id in the text is no secret.

@@ -19,6 +19,9 @@ pub fn changeover() -> Changeover {
             command.env_remove(name);
         }
     }
+    // Servers on PostgreSQL keep their snapshot files there.
+    let state = format!("{}/state-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    command.env("XDG_STATE_HOME", state).env_remove("STATE_DIRECTORY");
     command.env_remove("RUST_LOG").env("NO_COLOR", "1").env("COLUMNS", "120");
     Changeover { command, input: String::new(), limit: Duration::from_secs(120) }
 }

@@ -5,20 +5,29 @@ use std::io::Read;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::{Output, Settings, Why, table};
-use crate::flags::{Context, Evaluation, Flag, SnapshotFlag, TARGETING_KEY};
-use crate::http::api::List;
+use super::flag_preview::PreviewArguments;
+use super::flag_show::Filter;
+use super::{Output, Settings, Why, flag_history, flag_show};
+use crate::flags::{Context, Evaluation, Flag, RolloutStep, ShareStep, SnapshotFlag, Stepped, TARGETING_KEY};
 use crate::http::api::flags::FlagAnswer;
-use crate::http::api::history::read_page;
-use crate::primitives::FlagKey;
+use crate::http::api::rollouts::RolloutAnswer;
+use crate::primitives::{FlagKey, VariantName};
+use crate::store::flag_rollouts::{self, Stepping};
+use crate::store::flag_versions::{self, Restoration};
 use crate::store::flags::{self, StoredFlag};
-use crate::store::{Memory, PageRequest, Store};
+use crate::store::protection::Authority;
+use crate::store::{Memory, Store};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List all flags
-    List,
-    /// Print one flag
+    List {
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// Show one flag: its rules from top to bottom, with whom they are for and what they serve
+    Show { key: FlagKey },
+    /// Print one flag's JSON
     Get { key: FlagKey },
     /// Create a flag from its JSON
     Create {
@@ -28,35 +37,79 @@ pub enum Command {
         why: Why,
     },
     /// Replace a flag by its JSON
+    #[command(visible_alias = "replace")]
     Set {
         /// A file, or - for stdin
+        #[arg(id = "flag_file", value_name = "FILE")]
         file: String,
+        /// Only if the flag is still at this version
+        #[arg(long, value_name = "NUMBER")]
+        if_version: Option<i64>,
+        #[command(flatten)]
+        preview: PreviewArguments,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Give a variant another share of a rule: it takes what it lacks from one donor, or gives it back, and nobody else moves
+    Rollout(RolloutArguments),
+    /// Remove a flag; its history stays
+    Delete {
+        key: FlagKey,
         /// Only if the flag is still at this version
         #[arg(long, value_name = "NUMBER")]
         if_version: Option<i64>,
         #[command(flatten)]
         why: Why,
     },
-    /// Remove a flag; its history stays
-    Delete {
-        key: FlagKey,
-        #[command(flatten)]
-        why: Why,
-    },
     /// Throw the kill switch: everybody gets the off variant
+    #[command(visible_alias = "disable")]
     Kill {
         key: FlagKey,
+        #[command(flatten)]
+        preview: PreviewArguments,
         #[command(flatten)]
         why: Why,
     },
     /// Release the kill switch
+    #[command(visible_alias = "enable")]
     Revive {
         key: FlagKey,
         #[command(flatten)]
+        preview: PreviewArguments,
+        #[command(flatten)]
         why: Why,
     },
-    /// Print every version that a flag has had
-    History { key: FlagKey },
+    /// List every version that a flag has had, and what each changed; those of a removed flag too
+    History {
+        key: FlagKey,
+        /// Begin before this version
+        #[arg(long, value_name = "NUMBER")]
+        before: Option<i64>,
+    },
+    /// Tell what differs between two versions of a flag
+    Diff {
+        key: FlagKey,
+        /// The earlier version [default: the one before the later]
+        #[arg(long, value_name = "NUMBER")]
+        from: Option<i64>,
+        /// The later version [default: the newest]
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<i64>,
+    },
+    /// Make a flag what it was at an earlier version; a removed flag is there again
+    Restore {
+        key: FlagKey,
+        /// The version, as `flag history` lists it
+        #[arg(long, value_name = "NUMBER")]
+        to: i64,
+        /// Only if the flag is still at this version
+        #[arg(long, value_name = "NUMBER")]
+        if_version: Option<i64>,
+        #[command(flatten)]
+        preview: PreviewArguments,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Evaluate a flag and explain the outcome
     Evaluate {
         key: FlagKey,
@@ -69,33 +122,70 @@ pub enum Command {
     },
 }
 
+/// One step of a rollout.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RolloutArguments {
+    key: FlagKey,
+    /// The variant whose share changes
+    #[arg(long)]
+    variant: VariantName,
+    /// Its share afterwards in per cent, exact to 0.001; or a step from where it is: +5, -2.5
+    #[arg(long, allow_hyphen_values = true, value_name = "SHARE")]
+    percent: ShareStep,
+    /// The rule, as `flag show` numbers them; the number after the last adds a rule for everybody [default: the only rollout]
+    #[arg(long, value_name = "NUMBER")]
+    rule: Option<usize>,
+    /// The variant that gives, or gets back [default: of two variants the other, of more the default variant]
+    #[arg(long, value_name = "VARIANT")]
+    from: Option<VariantName>,
+    /// Only if the flag is still at this version
+    #[arg(long, value_name = "NUMBER")]
+    if_version: Option<i64>,
+    #[command(flatten)]
+    preview: PreviewArguments,
+    #[command(flatten)]
+    why: Why,
+}
+
 pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Result<u8> {
     let store = settings.open_store()?;
     match command {
-        Command::List => list(&store, output)?,
+        Command::List { filter } => flag_show::list(&store, output, &filter)?,
+        Command::Show { key } => flag_show::show(output, store.read(|conn| flags::get(conn, &key))?),
         Command::Get { key } => print(output, store.read(|conn| flags::get(conn, &key))?),
         Command::Create { file, why } => {
             let flag = read_flag(&file)?;
             let data = serde_json::to_string(&flag)?;
             print(output, store.write(|conn| flags::create(conn, flag.key(), &data, settings.origin(&why)))?);
         }
-        Command::Set { file, if_version, why } => {
+        Command::Set { file, preview, .. } if preview.is_wanted() => {
+            preview.run(settings, output, &store, read_flag(&file)?)?;
+        }
+        Command::Set { file, if_version, why, .. } => {
             let flag = read_flag(&file)?;
             let data = serde_json::to_string(&flag)?;
             let origin = settings.origin(&why);
             print(output, store.write(|conn| flags::replace(conn, flag.key(), &data, if_version, origin))?);
         }
-        Command::Delete { key, why } => {
-            store.write(|conn| flags::remove(conn, &key, None, settings.origin(&why)))?;
+        Command::Rollout(arguments) => rollout(settings, output, &store, &arguments)?,
+        Command::Delete { key, if_version, why } => {
+            store.write(|conn| flags::remove(conn, &key, if_version, settings.origin(&why)))?;
             output.result(&json!({ "removed": key }), &format!("{key} is removed; its history stays"));
         }
-        Command::Kill { key, why } => {
-            print(output, store.write(|conn| flags::set_enabled(conn, &key, false, settings.origin(&why)))?);
+        Command::Kill { key, preview, why } => switch(settings, output, &store, (&key, false), (&preview, &why))?,
+        Command::Revive { key, preview, why } => switch(settings, output, &store, (&key, true), (&preview, &why))?,
+        Command::History { key, before } => flag_history::history(&store, output, &key, before)?,
+        Command::Diff { key, from, to } => flag_history::diff(&store, output, &key, (from, to))?,
+        Command::Restore { key, to, preview, .. } if preview.is_wanted() => {
+            let past = store.read(|conn| flag_versions::get(conn, &key, to))?;
+            let data = past.data.with_context(|| format!("{key} was removed by version {to}"))?;
+            preview.run(settings, output, &store, Flag::parse(&data)?)?;
         }
-        Command::Revive { key, why } => {
-            print(output, store.write(|conn| flags::set_enabled(conn, &key, true, settings.origin(&why)))?);
+        Command::Restore { key, to, if_version, why, .. } => {
+            let wanted = Restoration { version: to, seen: if_version, authority: Authority::ALONE };
+            let origin = settings.origin(&why);
+            print(output, store.write(|conn| flag_versions::restore(conn, &key, wanted, origin))?);
         }
-        Command::History { key } => history(&store, output, &key)?,
         Command::Evaluate { key, targeting_key, context } => {
             let context = context_of(targeting_key, &context)?;
             evaluate(&Memory::load(store)?, output, &key, &context)?;
@@ -104,40 +194,42 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
     Ok(0)
 }
 
-fn list(store: &Store, output: &Output) -> anyhow::Result<()> {
-    let found = store.read(flags::all)?;
-    let rows = found.iter().map(|stored| {
-        let flag = Flag::parse(&stored.data).ok();
-        let text = |read: fn(&Flag) -> String| flag.as_ref().map_or_else(|| String::from("(unreadable)"), read);
-        vec![
-            stored.key.clone(),
-            text(|flag| flag.kind().as_str().to_owned()),
-            text(|flag| String::from(if flag.is_enabled() { "on" } else { "killed" })),
-            text(|flag| flag.rules().len().to_string()),
-            stored.version.to_string(),
-            stored.updated_at().to_string(),
-            stored.updated_by.clone(),
-        ]
-    });
-    let text = table(&["flag", "type", "state", "rules", "version", "updated", "by"], rows);
-    let items: Vec<FlagAnswer> = found.into_iter().map(FlagAnswer::from).collect();
-    output.result(&List { items, next: None }, &text);
+fn rollout(settings: &Settings, output: &Output, store: &Store, wanted: &RolloutArguments) -> anyhow::Result<()> {
+    let rule = match wanted.rule {
+        Some(rule) => rule,
+        None => store.read(|conn| flags::get(conn, &wanted.key)?.parse())?.only_rollout()?,
+    };
+    let (variant, donor) = (wanted.variant.clone(), wanted.from.clone());
+    let step = RolloutStep { rule, variant, share: wanted.percent, donor };
+    if wanted.preview.is_wanted() {
+        let flag = store.read(|conn| flags::get(conn, &wanted.key)?.parse())?;
+        return wanted.preview.run(settings, output, store, flag.with_step(&step)?.flag);
+    }
+    let stepping = Stepping { step: &step, seen: wanted.if_version, authority: Authority::ALONE };
+    let origin = settings.origin(&wanted.why);
+    let (stored, stepped) = store.write(|conn| flag_rollouts::step(conn, &wanted.key, stepping, origin))?;
+    let Stepped { donor, before, after, .. } = &stepped;
+    let text = format!(
+        "{}, rules[{rule}]: `{}` has {after} % (before: {before} %), with `{donor}` at the other end; version {}",
+        wanted.key, wanted.variant, stored.version
+    );
+    output.result(&RolloutAnswer::new(stored, &step, &stepped), &text);
     Ok(())
 }
 
-fn history(store: &Store, output: &Output, key: &FlagKey) -> anyhow::Result<()> {
-    let page = store.read(|conn| read_page(conn, key, &PageRequest::first()))?;
-    let rows = page.items.iter().map(|version| {
-        vec![
-            version.version.to_string(),
-            version.at.to_string(),
-            version.actor.clone(),
-            version.reason.clone(),
-            version.flag.as_ref().map_or_else(|| String::from("(removed)"), Value::to_string),
-        ]
-    });
-    let text = table(&["version", "at", "by", "reason", "flag"], rows);
-    output.result(&page, &text);
+/// Throws or releases the kill switch, or tells who would move.
+fn switch(
+    settings: &Settings,
+    output: &Output,
+    store: &Store,
+    (key, enabled): (&FlagKey, bool),
+    (preview, why): (&PreviewArguments, &Why),
+) -> anyhow::Result<()> {
+    if preview.is_wanted() {
+        let flag = store.read(|conn| flags::get(conn, key)?.parse())?;
+        return preview.run(settings, output, store, flag.with_enabled(enabled));
+    }
+    print(output, store.write(|conn| flags::set_enabled(conn, key, enabled, settings.origin(why)))?);
     Ok(())
 }
 

@@ -72,6 +72,32 @@ pub fn list(connection: &mut DatabaseConnection, request: &PageRequest) -> Resul
     Ok(Page::cut(rows, request, |flag: &StoredFlag| flag.key.clone()))
 }
 
+/// Which flags are wanted: those that meet everything that is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Its key begins so.
+    pub prefix: Option<String>,
+    /// It routes this change.
+    pub change: Option<String>,
+    /// A rule of it names this cohort.
+    pub cohort: Option<String>,
+}
+
+impl Filter {
+    /// Whether a flag is one of them.
+    #[must_use]
+    pub fn takes(&self, stored: &StoredFlag) -> bool {
+        let flag: Option<Flag> = stored.parse().ok();
+        let is = |wanted: &Option<String>, holds: &dyn Fn(&Flag, &str) -> bool| match wanted {
+            Some(wanted) => flag.as_ref().is_some_and(|flag| holds(flag, wanted)),
+            None => true,
+        };
+        self.prefix.as_deref().is_none_or(|prefix| stored.key.starts_with(prefix))
+            && is(&self.change, &|flag, name| flag.change().is_some_and(|change| change.as_str() == name))
+            && is(&self.cohort, &|flag, name| flag.cohorts().any(|cohort| cohort.as_str() == name))
+    }
+}
+
 /// All flags, for a snapshot.
 pub fn all(connection: &mut DatabaseConnection) -> Result<Vec<StoredFlag>, StoreError> {
     Ok(flags::table.order(flags::key.asc()).select(StoredFlag::as_select()).load(connection)?)

@@ -1,0 +1,137 @@
+//! `changeover flag list` and `show`: flags as a person reads them.
+
+use serde_json::Value;
+
+use super::flag_history::shares_text;
+use super::{Output, table};
+use crate::flags::Flag;
+use crate::http::api::List;
+use crate::http::api::flags::FlagAnswer;
+use crate::store::Store;
+use crate::store::flags::{self, StoredFlag};
+
+/// Which flags are listed.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Filter {
+    /// Only flags whose key begins so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Only the flag that routes this change
+    #[arg(long, value_name = "NAME")]
+    change: Option<String>,
+    /// Only flags that name this cohort
+    #[arg(long, value_name = "NAME")]
+    cohort: Option<String>,
+}
+
+pub fn list(store: &Store, output: &Output, filter: &Filter) -> anyhow::Result<()> {
+    let wanted =
+        flags::Filter { prefix: filter.prefix.clone(), change: filter.change.clone(), cohort: filter.cohort.clone() };
+    let mut found = store.read(flags::all)?;
+    found.retain(|stored| wanted.takes(stored));
+    let rows = found.iter().map(|stored| {
+        let flag = Flag::parse(&stored.data).ok();
+        let text = |read: fn(&Flag) -> String| flag.as_ref().map_or_else(|| String::from("(unreadable)"), read);
+        vec![
+            stored.key.clone(),
+            text(|flag| flag.kind().as_str().to_owned()),
+            text(|flag| String::from(if flag.is_enabled() { "on" } else { "killed" })),
+            text(|flag| flag.rules().len().to_string()),
+            stored.version.to_string(),
+            stored.updated_at().to_string(),
+            stored.updated_by.clone(),
+        ]
+    });
+    let text = table(&["flag", "type", "state", "rules", "version", "updated", "by"], rows);
+    let items: Vec<FlagAnswer> = found.into_iter().map(FlagAnswer::from).collect();
+    output.result(&List { items, next: None }, &text);
+    Ok(())
+}
+
+pub fn show(output: &Output, stored: StoredFlag) {
+    let text = text(&stored);
+    output.result(&FlagAnswer::from(stored), &text);
+}
+
+fn text(stored: &StoredFlag) -> String {
+    let flag: Value = serde_json::from_str(&stored.data).unwrap_or(Value::Null);
+    let word = |name: &str| flag.get(name).and_then(Value::as_str).unwrap_or_default();
+    let state = if flag.get("enabled") == Some(&Value::Bool(false)) { "KILLED" } else { "on" };
+    let mut text = format!(
+        "{} ({}, {state}), version {} of {} by {}",
+        stored.key,
+        word("type"),
+        stored.version,
+        stored.updated_at(),
+        stored.updated_by
+    );
+    let lines = [("description", ""), ("change", "routes the change "), ("expires", "expires ")];
+    for (name, before) in lines.iter().filter(|(name, _)| !word(name).is_empty()) {
+        text.push_str(&format!("\n{before}{}", word(name)));
+    }
+    for name in ["prerequisites", "protection"] {
+        if let Some(value) = flag.get(name).filter(|value| !value.is_null()) {
+            text.push_str(&format!("\n{name}: {value}"));
+        }
+    }
+    let variants = flag.get("variants").and_then(Value::as_object).into_iter().flatten();
+    let variants: Vec<String> = variants.map(|(name, value)| format!("{name} = {value}")).collect();
+    text.push_str(&format!("\nvariants: {}\n", variants.join(", ")));
+    let rules = flag.get("rules").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut rows: Vec<Vec<String>> = rules
+        .iter()
+        .enumerate()
+        .map(|(at, rule)| vec![at.to_string(), who(rule), serves(rule), description(rule)])
+        .collect();
+    rows.push(vec![String::new(), String::from("whoever is left"), word("default_variant").to_owned(), String::new()]);
+    rows.push(vec![String::new(), String::from("while killed"), word("off_variant").to_owned(), String::new()]);
+    text.push_str(&table(&["rule", "for", "serves", "description"], rows));
+    text
+}
+
+fn description(rule: &Value) -> String {
+    rule.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Whom a rule is for.
+fn who(rule: &Value) -> String {
+    let mut parts = Vec::new();
+    for (name, before) in [("cohort", "in the cohort "), ("except_cohort", "not in the cohort ")] {
+        parts.extend(rule.get(name).and_then(Value::as_str).map(|cohort| format!("{before}{cohort}")));
+    }
+    parts.extend(rule.get("clauses").and_then(Value::as_array).into_iter().flatten().map(clause));
+    if parts.is_empty() { String::from("everybody") } else { parts.join("\nand ") }
+}
+
+fn clause(clause: &Value) -> String {
+    let word = |name: &str| clause.get(name).and_then(Value::as_str).unwrap_or_default();
+    let is = |name: &str| clause.get(name) == Some(&Value::Bool(true));
+    let values =
+        clause.get("value").into_iter().chain(clause.get("values").and_then(Value::as_array).into_iter().flatten());
+    let values: Vec<String> = values.map(Value::to_string).collect();
+    let not = if is("negate") { "not " } else { "" };
+    let case = if is("ignore_case") { " (in any case)" } else { "" };
+    let text =
+        format!("{} {not}{} {}{case}", word("attribute"), word("operator").replace('_', " "), values.join(" or "));
+    text.trim_end().to_owned()
+}
+
+/// What a rule serves.
+fn serves(rule: &Value) -> String {
+    let Some(serve) = rule.get("serve") else { return String::new() };
+    if let Some(variant) = serve.get("variant").and_then(Value::as_str) {
+        return variant.to_owned();
+    }
+    if let Some(steps) = serve.get("schedule").and_then(Value::as_array) {
+        let word = |step: &Value, name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let steps: Vec<String> =
+            steps.iter().map(|step| format!("{} from {}", word(step, "variant"), word(step, "from"))).collect();
+        return steps.join("\n");
+    }
+    let Some(rollout) = serve.get("rollout") else { return serve.to_string() };
+    let shares = rollout.get("ranges").and_then(shares_text).unwrap_or_default();
+    match rollout.get("attribute").and_then(Value::as_str) {
+        None | Some("targetingKey") => shares,
+        Some(attribute) => format!("{shares}, by {attribute}"),
+    }
+}

@@ -1,21 +1,29 @@
 //! A cohort of explicit ids, held exactly and compactly: decimals as 8 bytes, UUIDs as 16, other texts one after the other
 //! in one buffer. A look-up is a binary search.
 
+use super::conditions::CohortConditions;
 use crate::primitives::CohortName;
 
 /// A named set of subjects.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cohort {
     name: CohortName,
     generation: i64,
     ids: CohortIds,
+    conditions: CohortConditions,
 }
 
 impl Cohort {
     /// `generation` counts how often the cohort has been replaced.
     #[must_use]
     pub fn new(name: CohortName, generation: i64, ids: CohortIds) -> Self {
-        Self { name, generation, ids }
+        Self { name, generation, ids, conditions: CohortConditions::default() }
+    }
+
+    /// The same cohort, to which belong as well those whose context meets the conditions.
+    #[must_use]
+    pub fn with_conditions(self, conditions: CohortConditions) -> Self {
+        Self { conditions, ..self }
     }
 
     #[must_use]
@@ -33,6 +41,12 @@ impl Cohort {
         &self.ids
     }
 
+    #[must_use]
+    pub fn conditions(&self) -> &CohortConditions {
+        &self.conditions
+    }
+
+    /// Whether `id` is one of the explicit ids.
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {
         self.ids.contains(id)

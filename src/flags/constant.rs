@@ -19,11 +19,21 @@ impl Flag {
         if !self.is_enabled() {
             return Some(String::from("its kill switch is thrown"));
         }
+        if let Some(prerequisite) = self.prerequisites().first() {
+            return Some(format!("it has the prerequisite `{}`", prerequisite.flag));
+        }
         for (index, rule) in self.rules().iter().enumerate() {
             let share = match &rule.serve {
                 Serve::Variant(served) if served == variant => BUCKETS,
                 Serve::Variant(served) => return Some(format!("rules[{index}] serves `{served}`")),
                 Serve::Rollout(rollout) => rollout.share(variant),
+                Serve::Schedule(steps) => match steps.iter().find(|step| step.variant != *variant) {
+                    Some(step) => {
+                        return Some(format!("rules[{index}] serves `{}` from {} on", step.variant, step.from));
+                    }
+                    // Before its first instant, whoever it would match gets what stands below.
+                    None => continue,
+                },
             };
             if share < BUCKETS {
                 return Some(format!("rules[{index}] gives `{variant}` {} %", f64::from(share) / 1_000.0));

@@ -31,12 +31,50 @@ pub struct FlagDraft {
     pub default_variant: String,
     /// Served while the flag is not enabled.
     pub off_variant: String,
+    /// All of them must hold, else the off variant is served. A flag that routes a change takes none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prerequisites: Vec<PrerequisiteDraft>,
     /// Asked from top to bottom; the first one that matches serves.
     #[serde(default)]
     pub rules: Vec<RuleDraft>,
     /// The change that this flag routes; its variants are then `old` and `new`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub change: Option<String>,
+    /// The day after which the flag is listed as stale: `2027-01-31`. Evaluation does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = Date)]
+    pub expires: Option<String>,
+    /// What a write of this flag must satisfy.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub protection: Option<ProtectionDraft>,
+}
+
+/// Another flag that must serve one of these variants to the same context: `{"flag": "payments", "variants": ["on"]}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrerequisiteDraft {
+    /// The other flag's key.
+    pub flag: String,
+    /// At least one of its variants.
+    pub variants: Vec<String>,
+}
+
+/// What a write of a flag must satisfy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProtectionDraft {
+    /// Every write says why.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reason_required: bool,
+    /// Every write is proposed by one person and applied by another.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub two_person: bool,
+    /// At most so many per cent of the population may move in an hour: more than 0, at most 100.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub percent_per_hour: Option<f64>,
+    /// How many subjects there are, where no cohort tells.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub population: Option<u64>,
 }
 
 /// One rule: it matches if its cohort and all its clauses do. One with neither is for everybody.
@@ -47,17 +85,33 @@ pub struct RuleDraft {
     pub description: String,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub cohort: Option<String>,
+    /// The subject is not in this cohort. If that can't be told, the rule does not match.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub except_cohort: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clauses: Vec<ClauseDraft>,
     pub serve: ServeDraft,
 }
 
-/// What a rule serves: `{"variant": "on"}` or `{"rollout": {…}}`.
+/// What a rule serves: `{"variant": "on"}`, `{"rollout": {…}}` or `{"schedule": [{"from": "2026-12-01T00:00:00Z", "variant":
+/// "on"}]}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServeDraft {
     Variant(String),
     Rollout(RolloutDraft),
+    /// In the order of time. Before the first instant the rule does not match.
+    Schedule(Vec<ScheduleStepDraft>),
+}
+
+/// From this instant on the rule serves this variant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleStepDraft {
+    /// RFC 3339: `2026-12-01T00:00:00Z`.
+    #[schema(format = DateTime)]
+    pub from: String,
+    pub variant: String,
 }
 
 /// One condition: `{"attribute": "account.plan", "operator": "in", "values": ["pro", "team"]}`.
@@ -66,16 +120,21 @@ pub enum ServeDraft {
 pub struct ClauseDraft {
     /// `targetingKey`, or the path of an attribute: `account.plan`.
     pub attribute: String,
-    /// `equals` (with `value`) or `in` (with `values`).
+    /// `equals`, `in`, `contains`, `starts_with`, `ends_with`, `matches`, `less_than`, `at_most`, `more_than`, `at_least`,
+    /// `before`, `after`, `semver_equals`, `semver_less_than`, `semver_at_most`, `semver_more_than`, `semver_at_least`,
+    /// `in_cidr` or `exists`.
     pub operator: String,
+    /// What to compare with. `in` takes `values` instead, `exists` neither.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<Object>)]
     pub value: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    /// Any of these: for `in`, `contains`, `starts_with`, `ends_with`, `matches` and `in_cidr`.
     #[schema(value_type = Option<Vec<Object>>)]
     pub values: Option<Vec<Value>>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub negate: bool,
+    /// Texts only.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ignore_case: bool,
 }

@@ -1,5 +1,6 @@
 //! A flag that has been validated: every variant that it names exists, every value is of its type. `validate` makes one.
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::clause::Clause;
@@ -8,7 +9,7 @@ use super::mistake::{FlagMistake, InvalidFlag};
 use super::percent::InvalidPercent;
 use super::rollout::{Rollout, RolloutError};
 use super::value::{FlagType, VariantValue};
-use crate::primitives::{ChangeName, CohortName, FlagKey, VariantName};
+use crate::primitives::{ChangeName, CohortName, FlagKey, Instant, VariantName};
 
 /// A flag. Its JSON is that of [`FlagDraft`], with every default written out: what the API answers and the store keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,8 +22,11 @@ pub struct Flag {
     pub(super) variants: Vec<Variant>,
     pub(super) default_variant: VariantName,
     pub(super) off_variant: VariantName,
+    pub(super) prerequisites: Vec<Prerequisite>,
     pub(super) rules: Vec<Rule>,
     pub(super) change: Option<ChangeName>,
+    pub(super) expires: Option<Date>,
+    pub(super) protection: Protection,
 }
 
 /// A named value of the flag's type.
@@ -32,11 +36,31 @@ pub struct Variant {
     pub value: VariantValue,
 }
 
-/// Serves if its cohort (if it has one) and all its clauses match.
+/// Another flag that must serve one of these variants to the same context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prerequisite {
+    pub flag: FlagKey,
+    /// At least one. Whether the other flag has them is known where all flags are.
+    pub variants: Vec<VariantName>,
+}
+
+/// What a write of a flag must satisfy; by default nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Protection {
+    pub reason_required: bool,
+    pub two_person: bool,
+    /// More than 0, at most 100.
+    pub percent_per_hour: Option<f64>,
+    /// How many subjects there are; at least one.
+    pub population: Option<u64>,
+}
+
+/// Serves if the subject is in its cohort (if it has one), not in the other (if it has one), and all its clauses match.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     pub description: String,
     pub cohort: Option<CohortName>,
+    pub except_cohort: Option<CohortName>,
     pub clauses: Vec<Clause>,
     pub serve: Serve,
 }
@@ -46,6 +70,15 @@ pub struct Rule {
 pub enum Serve {
     Variant(VariantName),
     Rollout(Rollout),
+    /// At least one step, in the order of time. Before the first one the rule does not match.
+    Schedule(Vec<ScheduleStep>),
+}
+
+/// From this instant on the rule serves this variant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleStep {
+    pub from: Instant,
+    pub variant: VariantName,
 }
 
 /// A rollout can't be changed as asked.
@@ -53,7 +86,7 @@ pub enum Serve {
 pub enum ShareError {
     #[error("`{flag}` has {rules} rules, and none with the index {rule}: the first one has the index 0")]
     NoSuchRule { flag: FlagKey, rule: usize, rules: usize },
-    #[error("rules[{rule}] of `{flag}` serves one variant to everybody: give it a rollout first")]
+    #[error("rules[{rule}] of `{flag}` serves one variant to everybody whom it matches: give it a rollout first")]
     NotARollout { flag: FlagKey, rule: usize },
     #[error("`{flag}` has no rollout, or several: say which rule is meant; the first one has the index 0")]
     WhichRule { flag: FlagKey },
@@ -135,9 +168,25 @@ impl Flag {
         self.change.as_ref()
     }
 
-    /// The cohorts that its rules name, each once for each rule that does.
+    #[must_use]
+    pub fn prerequisites(&self) -> &[Prerequisite] {
+        &self.prerequisites
+    }
+
+    /// The last day on which the flag is not stale.
+    #[must_use]
+    pub fn expires(&self) -> Option<Date> {
+        self.expires
+    }
+
+    #[must_use]
+    pub fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    /// The cohorts that its rules name, for or against, each once for each time that a rule does.
     pub fn cohorts(&self) -> impl Iterator<Item = &CohortName> {
-        self.rules.iter().filter_map(|rule| rule.cohort.as_ref())
+        self.rules.iter().flat_map(|rule| rule.cohort.iter().chain(&rule.except_cohort))
     }
 
     /// The same flag with the kill switch thrown (`false`) or released (`true`).
@@ -166,7 +215,7 @@ impl Flag {
         let rules = self.rules.len();
         match self.rules.get_mut(rule).map(|rule| &mut rule.serve) {
             Some(Serve::Rollout(rollout)) => *rollout = rollout.with_share(variant, share, donor)?,
-            Some(Serve::Variant(_)) => return Err(ShareError::NotARollout { flag, rule }),
+            Some(Serve::Variant(_) | Serve::Schedule(_)) => return Err(ShareError::NotARollout { flag, rule }),
             None => return Err(ShareError::NoSuchRule { flag, rule, rules }),
         }
         Ok(self)

@@ -3,13 +3,15 @@
 //! | file | owns |
 //! |---|---|
 //! | `draft` | the JSON shape of a flag, before anything is checked |
-//! | `flag`, `validate` | a flag whose every reference is good, and how a draft becomes one |
+//! | `flag`, `validate`, `written` | a flag whose every reference is good, how a draft becomes one, and one a draft |
+//! | `check` | what is refused when a flag is written, though a stored one may have it |
 //! | `value` | the types of variants and their values |
 //! | `clause` | one condition on one attribute, with three outcomes |
 //! | `bucket`, `rollout` | which bucket a value falls into, and which variant owns the bucket |
 //! | `percent`, `step` | shares as people write them; one step of a rollout |
 //! | `context` | what a caller tells about the subject of an evaluation |
-//! | `cohort` | a set of subjects, kept small |
+//! | `cohort`, `conditions` | a set of subjects: ids, kept small, and who belongs to it without being listed |
+//! | `prerequisites` | how flags depend on one another |
 //! | `snapshot` | one version of everything, indexed |
 //! | `diff` | what differs between two versions of a flag |
 //! | `moves`, `subject` | who gets another variant than before; known subjects, a line each |
@@ -17,8 +19,10 @@
 //! | `evaluate`, `explain` | a flag's answer to a context; why it was that |
 
 mod bucket;
+mod check;
 mod clause;
 mod cohort;
+mod conditions;
 mod constant;
 mod context;
 mod diff;
@@ -29,25 +33,33 @@ mod flag;
 mod mistake;
 mod moves;
 mod percent;
+mod prerequisites;
 mod rollout;
 mod snapshot;
 mod step;
 mod subject;
 mod validate;
 mod value;
+mod written;
 
 pub use bucket::{Algorithm, BUCKETS, UnknownAlgorithm};
-pub use clause::{AttributePath, Clause, Comparand, Indeterminate, InvalidPath, Match, Numeric, Test};
+pub use check::{check_write, flag_that_needs};
+pub use clause::{AttributePath, Clause, Indeterminate, InvalidPath, Match, Operator};
 pub use cohort::{Cohort, CohortIds};
+pub use conditions::CohortConditions;
 pub use context::{Context, InvalidContext, TARGETING_KEY, canonical_id};
 pub use diff::{Difference, differences};
-pub use draft::{ClauseDraft, FlagDraft, RangeDraft, RolloutDraft, RuleDraft, ServeDraft, VariantDrafts};
-pub use evaluate::{Evaluation, Failure, Reason, RuleOutcome, Served, Why, WhyNot};
-pub use explain::{Explanation, RuleTrace};
-pub use flag::{Flag, Rule, Serve, ShareError, Variant};
+pub use draft::{
+    ClauseDraft, FlagDraft, PrerequisiteDraft, ProtectionDraft, RangeDraft, RolloutDraft, RuleDraft, ScheduleStepDraft,
+    ServeDraft, VariantDrafts,
+};
+pub use evaluate::{Asked, Evaluation, Failure, Reason, RuleOutcome, Served, Why, WhyNot, World};
+pub use explain::{ClauseTrace, CohortTrace, Explanation, FlagTrace, PrerequisiteTrace, RolloutTrace, RuleTrace};
+pub use flag::{Flag, Prerequisite, Protection, Rule, ScheduleStep, Serve, ShareError, Variant};
 pub use mistake::{FlagMistake, InvalidFlag};
 pub use moves::{Moves, SAMPLES_MAX, Staying, VariantMove, outcome};
 pub use percent::{InvalidPercent, Percent, ShareStep};
+pub use prerequisites::Broken;
 pub use rollout::{Rollout, RolloutError, VariantRange};
 pub use snapshot::{CohortIndex, Snapshot, SnapshotFlag, VersionedFlag};
 pub use step::{RolloutStep, Stepped};

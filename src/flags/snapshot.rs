@@ -7,7 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::cohort::Cohort;
 use super::flag::{Flag, Rule, Serve};
+use super::prerequisites::{Broken, resolve};
 use crate::primitives::{CohortName, FlagKey, Instant};
+
+/// Keys are an admin's own, so nothing has to guard against ones made to collide.
+type KeyMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A flag and the number of its version, as the store keeps it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,9 +27,11 @@ pub struct Snapshot {
     changed_at: Instant,
     digest: [u8; 32],
     flags: Vec<SnapshotFlag>,
-    by_key: HashMap<FlagKey, usize>,
+    by_key: KeyMap<FlagKey, usize>,
     cohorts: Vec<Arc<Cohort>>,
     by_name: HashMap<CohortName, CohortIndex>,
+    /// Every instant at which a rule begins to serve another variant, each once, in order.
+    scheduled: Vec<Instant>,
 }
 
 /// Where a snapshot keeps a cohort. Valid for that snapshot only.
@@ -39,17 +45,21 @@ pub struct SnapshotFlag {
     version: i64,
     pub(super) default_at: usize,
     pub(super) off_at: usize,
+    /// Where the flags of its prerequisites are.
+    pub(super) prerequisites: Vec<Result<usize, Broken>>,
     pub(super) rules: Vec<SnapshotRule>,
+    needs_routing: bool,
 }
 
 /// A rule with its names resolved.
 #[derive(Debug)]
 pub(super) struct SnapshotRule {
     pub(super) cohort: CohortCondition,
+    pub(super) except_cohort: CohortCondition,
     pub(super) serve: SnapshotServe,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum CohortCondition {
     None,
     In(CohortIndex),
@@ -62,6 +72,8 @@ pub(super) enum SnapshotServe {
     Variant(usize),
     /// The end of each range and its variant, by bucket.
     Ranges(Vec<(u32, usize)>),
+    /// From when on which variant is served, in the order of time.
+    Schedule(Vec<(Instant, usize)>),
 }
 
 impl Snapshot {
@@ -79,9 +91,16 @@ impl Snapshot {
             cohorts.iter().enumerate().map(|(at, cohort)| (cohort.name().clone(), CohortIndex(at))).collect();
         flags.sort_by(|one, other| one.flag.key().cmp(other.flag.key()));
         let digest = digest(version, &flags, &cohorts);
-        let flags: Vec<SnapshotFlag> = flags.into_iter().map(|flag| SnapshotFlag::resolve(flag, &by_name)).collect();
-        let by_key = flags.iter().enumerate().map(|(at, flag)| (flag.flag.key().clone(), at)).collect();
-        Self { version, changed_at, digest, flags, by_key, cohorts, by_name }
+        let by_key: KeyMap<FlagKey, usize> =
+            flags.iter().enumerate().map(|(at, flag)| (flag.flag.key().clone(), at)).collect();
+        let plain: Vec<&Flag> = flags.iter().map(|flag| &flag.flag).collect();
+        let prerequisites = resolve(&plain, |key| by_key.get(key).copied());
+        let scheduled = scheduled(&plain);
+        let flags = flags.into_iter().zip(prerequisites);
+        let mut flags: Vec<SnapshotFlag> =
+            flags.map(|(flag, prerequisites)| SnapshotFlag::resolve(flag, prerequisites, &by_name)).collect();
+        pass_on_routing(&mut flags);
+        Self { version, changed_at, digest, flags, by_key, cohorts, by_name, scheduled }
     }
 
     /// A snapshot of nothing, older than any other.
@@ -133,14 +152,31 @@ impl Snapshot {
     pub fn find_cohort(&self, name: &str) -> Option<CohortIndex> {
         self.by_name.get(name).copied()
     }
+
+    /// How many scheduled instants have passed: as long as it stays the same, so does every answer.
+    #[must_use]
+    pub fn schedule_step(&self, now: Instant) -> usize {
+        self.scheduled.partition_point(|instant| *instant <= now)
+    }
+
+    /// The next instant at which a rule begins to serve another variant.
+    #[must_use]
+    pub fn next_scheduled(&self, now: Instant) -> Option<Instant> {
+        self.scheduled.get(self.schedule_step(now)).copied()
+    }
 }
 
 impl SnapshotFlag {
-    fn resolve(VersionedFlag { flag, version }: VersionedFlag, cohorts: &HashMap<CohortName, CohortIndex>) -> Self {
+    fn resolve(
+        VersionedFlag { flag, version }: VersionedFlag,
+        prerequisites: Vec<Result<usize, Broken>>,
+        cohorts: &HashMap<CohortName, CohortIndex>,
+    ) -> Self {
         let at = |name| position(&flag, name);
         let rules = flag.rules().iter().map(|rule| SnapshotRule::resolve(rule, &flag, cohorts)).collect();
         let (default_at, off_at) = (at(flag.default_variant()), at(flag.off_variant()));
-        Self { version, default_at, off_at, rules, flag }
+        let needs_routing = flag.change().is_some();
+        Self { version, default_at, off_at, prerequisites, rules, needs_routing, flag }
     }
 
     #[must_use]
@@ -152,11 +188,46 @@ impl SnapshotFlag {
     pub fn version(&self) -> i64 {
         self.version
     }
+
+    /// Whether it, or a prerequisite of it, routes a change.
+    #[must_use]
+    pub fn needs_routing(&self) -> bool {
+        self.needs_routing
+    }
+}
+
+/// Who asks a flag that needs routing needs it too. Prerequisites that can be asked have no circles, so this ends.
+fn pass_on_routing(flags: &mut [SnapshotFlag]) {
+    loop {
+        let needs: Vec<bool> = flags.iter().map(|flag| flag.needs_routing).collect();
+        let mut is_done = true;
+        for flag in flags.iter_mut().filter(|flag| !flag.needs_routing && !flag.prerequisites.is_empty()) {
+            flag.needs_routing = flag.prerequisites.iter().flatten().any(|other| needs.get(*other) == Some(&true));
+            is_done &= !flag.needs_routing;
+        }
+        if is_done {
+            return;
+        }
+    }
+}
+
+fn scheduled(flags: &[&Flag]) -> Vec<Instant> {
+    let rules = flags.iter().flat_map(|flag| flag.rules());
+    let mut instants: Vec<Instant> = rules
+        .filter_map(|rule| match &rule.serve {
+            Serve::Schedule(steps) => Some(steps.iter().map(|step| step.from)),
+            Serve::Variant(_) | Serve::Rollout(_) => None,
+        })
+        .flatten()
+        .collect();
+    instants.sort_unstable();
+    instants.dedup();
+    instants
 }
 
 impl SnapshotRule {
     fn resolve(rule: &Rule, flag: &Flag, cohorts: &HashMap<CohortName, CohortIndex>) -> Self {
-        let cohort = match &rule.cohort {
+        let condition = |name: &Option<CohortName>| match name {
             None => CohortCondition::None,
             Some(name) => cohorts.get(name).map_or(CohortCondition::Unknown, |index| CohortCondition::In(*index)),
         };
@@ -168,8 +239,11 @@ impl SnapshotRule {
                 ranges.sort_unstable();
                 SnapshotServe::Ranges(ranges)
             }
+            Serve::Schedule(steps) => {
+                SnapshotServe::Schedule(steps.iter().map(|step| (step.from, position(flag, &step.variant))).collect())
+            }
         };
-        Self { cohort, serve }
+        Self { cohort: condition(&rule.cohort), except_cohort: condition(&rule.except_cohort), serve }
     }
 }
 
@@ -193,6 +267,7 @@ fn digest(version: i64, flags: &[VersionedFlag], cohorts: &[Arc<Cohort>]) -> [u8
     }
     for cohort in cohorts {
         hash.update(format!("{} {} {}\n", cohort.name(), cohort.generation(), cohort.ids().len()));
+        hash.update(serde_json::to_vec(cohort.conditions()).unwrap_or_default());
     }
     hash.finalize().into()
 }

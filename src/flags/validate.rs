@@ -1,18 +1,21 @@
-//! From a draft to a flag: every mistake is found and told with its place. And back, with every default written out.
+//! From a draft to a flag: every mistake is found and told with its place. What depends on other flags is checked by
+//! `prerequisites`.
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use jiff::civil::Date;
 
 use super::bucket::Algorithm;
-use super::clause::{AttributePath, Clause, Comparand, Numeric, Test};
-use super::context::canonical_id;
-use super::draft::{ClauseDraft, FlagDraft, RangeDraft, RolloutDraft, RuleDraft, ServeDraft, VariantDrafts};
-use super::flag::{Flag, Rule, Serve, Variant};
+use super::clause::{AttributePath, Clause};
+use super::draft::{
+    FlagDraft, PrerequisiteDraft, ProtectionDraft, RangeDraft, RolloutDraft, RuleDraft, ScheduleStepDraft, ServeDraft,
+    VariantDrafts,
+};
+use super::flag::{Flag, Prerequisite, Protection, Rule, ScheduleStep, Serve, Variant};
 use super::mistake::{InvalidFlag, Mistakes};
 use super::rollout::{Rollout, VariantRange};
-use super::value::{FlagType, VariantValue, describe};
-use crate::primitives::{ChangeName, CohortName, FlagKey, VariantName};
+use super::value::{FlagType, VariantValue};
+use crate::primitives::{ChangeName, CohortName, FlagKey, Instant, VariantName};
 
 impl TryFrom<FlagDraft> for Flag {
     type Error = InvalidFlag;
@@ -38,13 +41,13 @@ fn flag(draft: FlagDraft, mistakes: &mut Mistakes) -> Option<Flag> {
         .enumerate()
         .map(|(number, rule)| scope.rule(&format!("rules[{number}]"), rule))
         .collect();
-    let change = match draft.change {
-        Some(name) => {
-            scope.require_sides();
-            Some(mistakes.take("change", ChangeName::new(&name))?)
-        }
-        None => None,
-    };
+    if draft.change.is_some() {
+        scope.require_sides();
+    }
+    let prerequisites = prerequisites(draft.prerequisites, mistakes);
+    let change = given("change", draft.change, mistakes, |name| ChangeName::new(&name));
+    let expires = given("expires", draft.expires, mistakes, day);
+    let protection = protection(draft.protection.unwrap_or_default(), mistakes);
     Some(Flag {
         key: key?,
         kind: draft.kind,
@@ -53,9 +56,70 @@ fn flag(draft: FlagDraft, mistakes: &mut Mistakes) -> Option<Flag> {
         variants,
         default_variant: default_variant?,
         off_variant: off_variant?,
+        prerequisites: prerequisites?,
         rules: rules.into_iter().collect::<Option<_>>()?,
-        change,
+        change: change?,
+        expires: expires?,
+        protection,
     })
+}
+
+/// `Some(None)` for a field that is not there, `None` beside a mistake.
+fn given<D, T, E: std::fmt::Display>(
+    at: &str,
+    draft: Option<D>,
+    mistakes: &mut Mistakes,
+    parse: impl FnOnce(D) -> Result<T, E>,
+) -> Option<Option<T>> {
+    match draft {
+        Some(draft) => mistakes.take(at, parse(draft)).map(Some),
+        None => Some(None),
+    }
+}
+
+fn prerequisites(drafts: Vec<PrerequisiteDraft>, mistakes: &mut Mistakes) -> Option<Vec<Prerequisite>> {
+    let mut prerequisites = Vec::with_capacity(drafts.len());
+    for (number, draft) in drafts.into_iter().enumerate() {
+        let at = format!("prerequisites[{number}]");
+        if draft.variants.is_empty() {
+            mistakes.add(format!("{at}.variants"), "no variant would ever do: write at least one");
+        }
+        let variants = draft.variants.iter().enumerate();
+        let variants: Vec<Option<VariantName>> = variants
+            .map(|(variant, name)| mistakes.take(&format!("{at}.variants[{variant}]"), VariantName::new(name)))
+            .collect();
+        let flag = mistakes.take(&format!("{at}.flag"), FlagKey::new(&draft.flag));
+        if let (Some(flag), Some(variants)) = (flag, variants.into_iter().collect()) {
+            prerequisites.push(Some(Prerequisite { flag, variants }));
+        } else {
+            prerequisites.push(None);
+        }
+    }
+    prerequisites.into_iter().collect()
+}
+
+fn day(text: String) -> Result<Date, String> {
+    let is_plain = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let date = if is_plain { text.parse().ok() } else { None };
+    date.ok_or_else(|| {
+        let text: String = text.chars().take(60).collect();
+        format!("`{text}` is not a day: write one such as 2027-01-31")
+    })
+}
+
+fn protection(draft: ProtectionDraft, mistakes: &mut Mistakes) -> Protection {
+    if draft.percent_per_hour.is_some_and(|percent| !(percent > 0.0 && percent <= 100.0)) {
+        mistakes.add("protection.percent_per_hour", "is not a share: write more than 0 and at most 100");
+    }
+    if draft.population == Some(0) {
+        mistakes.add("protection.population", "nobody is not a population: write at least 1");
+    }
+    Protection {
+        reason_required: draft.reason_required,
+        two_person: draft.two_person,
+        percent_per_hour: draft.percent_per_hour,
+        population: draft.population,
+    }
 }
 
 fn variants(kind: FlagType, drafts: VariantDrafts, mistakes: &mut Mistakes) -> Vec<Variant> {
@@ -105,73 +169,48 @@ impl Scope<'_> {
     }
 
     fn rule(&mut self, at: &str, draft: RuleDraft) -> Option<Rule> {
-        let cohort = match draft.cohort {
-            Some(name) => Some(self.mistakes.take(&format!("{at}.cohort"), CohortName::new(&name))?),
-            None => None,
-        };
+        let name = |name: String| CohortName::new(&name);
+        let cohort = given(&format!("{at}.cohort"), draft.cohort, self.mistakes, name);
+        let except_cohort = given(&format!("{at}.except_cohort"), draft.except_cohort, self.mistakes, name);
         let clauses: Vec<Option<Clause>> = draft
             .clauses
             .into_iter()
             .enumerate()
-            .map(|(number, clause)| self.clause(&format!("{at}.clauses[{number}]"), clause))
+            .map(|(number, clause)| Clause::parse(&format!("{at}.clauses[{number}]"), clause, self.mistakes))
             .collect();
         let serve = match draft.serve {
             ServeDraft::Variant(name) => self.variant(&format!("{at}.serve.variant"), &name).map(Serve::Variant),
             ServeDraft::Rollout(rollout) => self.rollout(&format!("{at}.serve.rollout"), rollout).map(Serve::Rollout),
+            ServeDraft::Schedule(steps) => self.schedule(&format!("{at}.serve.schedule"), steps).map(Serve::Schedule),
         };
         Some(Rule {
             description: draft.description,
-            cohort,
+            cohort: cohort?,
+            except_cohort: except_cohort?,
             clauses: clauses.into_iter().collect::<Option<_>>()?,
             serve: serve?,
         })
     }
 
-    fn clause(&mut self, at: &str, draft: ClauseDraft) -> Option<Clause> {
-        let attribute: AttributePath = self.mistakes.take(&format!("{at}.attribute"), draft.attribute.parse())?;
-        let reading = Reading { is_id: attribute.is_targeting_key(), ignore_case: draft.ignore_case };
-        let test = match (draft.operator.as_str(), draft.value, draft.values) {
-            ("equals", Some(value), None) => {
-                Test::Equals(self.mistakes.take(&format!("{at}.value"), reading.comparand(value))?)
-            }
-            ("equals", _, _) => {
-                self.mistakes.add(at, "`equals` takes `value`, and not `values`");
-                return None;
-            }
-            ("in", None, Some(values)) => Test::In(self.comparands(&format!("{at}.values"), &reading, values)?),
-            ("in", _, _) => {
-                self.mistakes.add(at, "`in` takes `values`, and not `value`");
-                return None;
-            }
-            (other, _, _) => {
-                let other: String = other.chars().take(60).collect();
-                self.mistakes
-                    .add(format!("{at}.operator"), format!("`{other}` is not an operator: write `equals` or `in`"));
-                return None;
-            }
-        };
-        Some(Clause { attribute, test, negate: draft.negate, ignore_case: draft.ignore_case })
-    }
-
-    fn comparands(&mut self, at: &str, reading: &Reading, values: Vec<Value>) -> Option<Vec<Comparand>> {
-        if values.is_empty() {
-            self.mistakes.add(at, "an empty list matches nobody: write at least one value");
+    fn schedule(&mut self, at: &str, drafts: Vec<ScheduleStepDraft>) -> Option<Vec<ScheduleStep>> {
+        if drafts.is_empty() {
+            self.mistakes.add(at, "an empty schedule never serves: write at least one step");
             return None;
         }
-        let mut comparands: Vec<Comparand> = Vec::with_capacity(values.len());
-        for (number, value) in values.into_iter().enumerate() {
-            let at = format!("{at}[{number}]");
-            let comparand = self.mistakes.take(&at, reading.comparand(value))?;
-            if comparands
-                .first()
-                .is_some_and(|first| std::mem::discriminant(first) != std::mem::discriminant(&comparand))
-            {
-                self.mistakes.add(at, "is of another type than the first value: write texts only, or numbers only");
-                return None;
+        let mut steps: Vec<Option<ScheduleStep>> = Vec::with_capacity(drafts.len());
+        for (number, draft) in drafts.into_iter().enumerate() {
+            let from = self.mistakes.take(&format!("{at}[{number}].from"), Instant::parse(&draft.from));
+            let variant = self.variant(&format!("{at}[{number}].variant"), &draft.variant);
+            let before = steps.last().and_then(Option::as_ref).map(|step| step.from);
+            if from.is_some_and(|from| before.is_some_and(|before| from <= before)) {
+                self.mistakes.add(
+                    format!("{at}[{number}].from"),
+                    "is not after the step before it: write the steps in the order of time",
+                );
             }
-            comparands.push(comparand);
+            steps.push(from.zip(variant).map(|(from, variant)| ScheduleStep { from, variant }));
         }
-        Some(comparands)
+        steps.into_iter().collect()
     }
 
     fn rollout(&mut self, at: &str, draft: RolloutDraft) -> Option<Rollout> {
@@ -198,110 +237,6 @@ impl Scope<'_> {
             .collect();
         let ranges = ranges.into_iter().collect::<Option<_>>()?;
         self.mistakes.take(&format!("{at}.ranges"), Rollout::new(algorithm, seed, attribute, ranges))
-    }
-}
-
-/// How a clause's values are read.
-struct Reading {
-    /// The values are ids: a number is its decimal text.
-    is_id: bool,
-    ignore_case: bool,
-}
-
-impl Reading {
-    fn comparand(&self, value: Value) -> Result<Comparand, String> {
-        let found = describe(&value);
-        let value = match canonical_id(&value) {
-            Some(id) if self.is_id => Value::String(id.into_owned()),
-            _ => value,
-        };
-        let comparand = match &value {
-            Value::String(text) if self.ignore_case => Some(Comparand::Text(text.to_lowercase())),
-            Value::String(text) => Some(Comparand::Text(text.clone())),
-            _ if self.ignore_case => return Err(format!("is {found}: `ignore_case` goes with texts only")),
-            _ if self.is_id => None,
-            Value::Bool(flag) => Some(Comparand::Boolean(*flag)),
-            Value::Number(number) => Numeric::exact(number).map(Comparand::Number),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
-        };
-        comparand.ok_or_else(|| {
-            format!("is {found}, which nothing can be compared with: write a text, an exact number, true or false")
-        })
-    }
-}
-
-impl From<Flag> for FlagDraft {
-    fn from(flag: Flag) -> Self {
-        let variants = flag.variants.into_iter().map(|variant| (variant.name.into(), variant.value.to_json()));
-        Self {
-            key: flag.key.into(),
-            kind: flag.kind,
-            description: flag.description,
-            enabled: flag.enabled,
-            variants: VariantDrafts(variants.collect()),
-            default_variant: flag.default_variant.into(),
-            off_variant: flag.off_variant.into(),
-            rules: flag.rules.into_iter().map(RuleDraft::from).collect(),
-            change: flag.change.map(String::from),
-        }
-    }
-}
-
-impl From<Rule> for RuleDraft {
-    fn from(rule: Rule) -> Self {
-        Self {
-            description: rule.description,
-            cohort: rule.cohort.map(String::from),
-            clauses: rule.clauses.into_iter().map(ClauseDraft::from).collect(),
-            serve: match rule.serve {
-                Serve::Variant(name) => ServeDraft::Variant(name.into()),
-                Serve::Rollout(rollout) => ServeDraft::Rollout(RolloutDraft::from(&rollout)),
-            },
-        }
-    }
-}
-
-impl From<Clause> for ClauseDraft {
-    fn from(clause: Clause) -> Self {
-        let (operator, value, values) = match clause.test {
-            Test::Equals(comparand) => ("equals", Some(to_json(comparand)), None),
-            Test::In(comparands) => ("in", None, Some(comparands.into_iter().map(to_json).collect())),
-        };
-        Self {
-            attribute: clause.attribute.to_string(),
-            operator: operator.to_owned(),
-            value,
-            values,
-            negate: clause.negate,
-            ignore_case: clause.ignore_case,
-        }
-    }
-}
-
-impl From<&Rollout> for RolloutDraft {
-    fn from(rollout: &Rollout) -> Self {
-        let range =
-            |range: &VariantRange| RangeDraft { variant: range.variant.to_string(), from: range.from, to: range.to };
-        Self {
-            algorithm: Some(rollout.algorithm().to_string()),
-            seed: Some(rollout.seed().to_owned()),
-            attribute: Some(rollout.attribute().to_string()),
-            ranges: rollout.ranges().iter().map(range).collect(),
-        }
-    }
-}
-
-fn to_json(comparand: Comparand) -> Value {
-    match comparand {
-        Comparand::Text(text) => Value::String(text),
-        Comparand::Boolean(flag) => Value::Bool(flag),
-        Comparand::Number(Numeric::Fraction(float)) => Value::from(float),
-        // Read from a JSON number of at most 64 bits.
-        Comparand::Number(Numeric::Whole(whole)) => match (i64::try_from(whole), u64::try_from(whole)) {
-            (Ok(whole), _) => Value::from(whole),
-            (_, Ok(whole)) => Value::from(whole),
-            _ => Value::Null,
-        },
     }
 }
 

@@ -4,24 +4,29 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use changeover::flags::{Cohort, CohortIds, Context, Flag, Snapshot, VersionedFlag};
+use changeover::flags::{Asked, Cohort, CohortIds, Context, Flag, Snapshot, VersionedFlag};
 use changeover::http::ofrep::{Evaluator, bulk, single};
 use changeover::primitives::{CohortName, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 
+const NOW: Instant = Instant::from_micros(0);
 const COHORT_SIZE: u64 = 1_000_000;
 
 struct Plain;
 
 impl Evaluator for Plain {
+    fn now(&self) -> Instant {
+        NOW
+    }
+
     fn evaluate<'s>(
         &self,
         snapshot: &'s Snapshot,
         flag: &'s changeover::flags::SnapshotFlag,
         context: &Context,
     ) -> changeover::flags::Evaluation<'s> {
-        flag.evaluate(context, |cohort, id| snapshot.is_member(cohort, id))
+        snapshot.evaluate_in(flag, Asked { context, now: NOW }, snapshot)
     }
 }
 
@@ -73,7 +78,7 @@ fn evaluate(criterion: &mut Criterion) {
     let pro = Context::from_json(json!({"targetingKey": "user-1", "account": {"plan": "pro", "seats": 10}})).unwrap();
     for key in ["static", "rollout", "ten-rules"] {
         criterion.bench_function(&format!("evaluate/{key}"), |bench| {
-            bench.iter(|| black_box(snapshot.evaluate(black_box(key), &pro)));
+            bench.iter(|| black_box(snapshot.evaluate(black_box(key), &pro, NOW)));
         });
     }
     for (key, contexts) in [
@@ -83,7 +88,7 @@ fn evaluate(criterion: &mut Criterion) {
     ] {
         let mut contexts = contexts.iter().cycle();
         criterion.bench_function(&format!("evaluate/cohort of a million {key}"), |bench| {
-            bench.iter(|| black_box(contexts.next().map(|context| snapshot.evaluate(key, context))));
+            bench.iter(|| black_box(contexts.next().map(|context| snapshot.evaluate(key, context, NOW))));
         });
     }
     let body = br#"{"context":{"targetingKey":"user-1","account":{"plan":"pro","seats":10},"country":"NZ"}}"#;

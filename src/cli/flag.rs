@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::flag_preview::PreviewArguments;
 use super::flag_show::Filter;
 use super::{Output, Settings, Why, flag_history, flag_show};
-use crate::flags::{Context, Evaluation, Flag, RolloutStep, ShareStep, SnapshotFlag, Stepped, TARGETING_KEY};
+use crate::flags::{Asked, Context, Evaluation, Flag, RolloutStep, ShareStep, SnapshotFlag, Stepped, TARGETING_KEY};
 use crate::http::api::flags::FlagAnswer;
 use crate::http::api::rollouts::RolloutAnswer;
 use crate::primitives::{FlagKey, VariantName};
@@ -242,11 +242,12 @@ fn evaluate(memory: &Memory, output: &Output, key: &FlagKey, context: &Context) 
              This evaluates the rules only, and records nothing."
         ));
     }
-    let explanation = flag.explain(context, |cohort, id| snapshot.is_member(cohort, id));
+    let asked = Asked { context, now: jiff::Timestamp::now().into() };
+    let explanation = snapshot.explain_in(flag, asked, &*snapshot);
     let trace: Vec<Value> =
-        explanation.rules.iter().map(|rule| json!({ "rule": rule.rule, "outcome": rule.sentence })).collect();
+        explanation.trace.rules.iter().map(|rule| json!({ "rule": rule.rule, "outcome": rule.sentence })).collect();
     let (outcome, mut text) = described(flag, &explanation.evaluation);
-    for rule in &explanation.rules {
+    for rule in &explanation.trace.rules {
         text.push_str(&format!("\n  rules[{}] {}", rule.rule, rule.sentence));
     }
     let mut document = json!({ "flag": key, "flag_version": flag.version(), "config_version": snapshot.version() });

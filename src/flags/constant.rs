@@ -8,7 +8,7 @@ impl Rule {
     /// True if it matches every context.
     #[must_use]
     pub fn is_for_everybody(&self) -> bool {
-        self.cohort.is_none() && self.clauses.is_empty()
+        self.cohort.is_none() && self.except_cohort.is_none() && self.clauses.is_empty()
     }
 }
 

@@ -243,7 +243,7 @@ impl Scope<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn checkout() -> Value {
         json!({
@@ -283,7 +283,7 @@ mod tests {
             json["key"] = json!("a/b");
             json["off_variant"] = json!("gone");
             json["rules"][0]["serve"]["variant"] = json!("faster");
-            json["rules"][1]["clauses"][0]["operator"] = json!("contains");
+            json["rules"][1]["clauses"][0]["operator"] = json!("resembles");
             json["rules"][1]["serve"]["rollout"]["ranges"][1]["from"] = json!(9_999);
         });
         let places: Vec<&str> = told.iter().filter_map(|mistake| mistake.split(": ").next()).collect();

@@ -9,13 +9,17 @@ use super::auth::authenticate;
 use super::ofrep::{Denied, Host};
 use super::state::AppState;
 use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag, Why};
-use crate::primitives::{ChangeName, Period};
+use crate::primitives::{ChangeName, Instant, Period};
 use crate::routing::{Because, Question, RoutingError, Side};
 use crate::translation::TranslationError;
 
 impl Host for AppState {
     fn snapshot(&self) -> Arc<Snapshot> {
         Self::snapshot(self)
+    }
+
+    fn now(&self) -> Instant {
+        Self::now(self)
     }
 
     fn authorize(&self, request: &HttpRequest) -> Result<(), Denied> {
@@ -31,7 +35,7 @@ impl Host for AppState {
     /// billed by the new model would be as wrong as the other way round.
     fn route<'s>(
         &self,
-        snapshot: &'s Snapshot,
+        snapshot: &Snapshot,
         flag: &'s SnapshotFlag,
         change: &ChangeName,
         context: &Context,

@@ -24,7 +24,7 @@ use actix_web::http::header::{ALLOW, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHE
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 
-use crate::flags::{Context, Evaluation, Failure, Snapshot, SnapshotFlag};
+use crate::flags::{Asked, CohortIndex, Context, Evaluation, Failure, Snapshot, SnapshotFlag, World};
 use crate::primitives::ChangeName;
 
 pub use answer::{Answer, Evaluator, bulk, failed, refused, single};
@@ -44,13 +44,16 @@ pub trait Host: Send + Sync + 'static {
     /// The newest configuration.
     fn snapshot(&self) -> Arc<Snapshot>;
 
+    /// The instant as of which flags are evaluated.
+    fn now(&self) -> crate::primitives::Instant;
+
     /// Whether the sender of a request may evaluate flags.
     fn authorize(&self, request: &HttpRequest) -> Result<(), Denied>;
 
     /// Answers for a flag that routes a change. Called on a thread that may block.
     fn route<'s>(
         &self,
-        snapshot: &'s Snapshot,
+        snapshot: &Snapshot,
         flag: &'s SnapshotFlag,
         change: &ChangeName,
         context: &Context,
@@ -125,7 +128,7 @@ async fn evaluate_one_or_all<H: Host>(
         Err(error) => return send(failed(Some(&key), &unreadable(&error))),
     };
     let snapshot = host.snapshot();
-    if snapshot.find_flag(&key).is_some_and(routes_a_change) {
+    if snapshot.find_flag(&key).is_some_and(SnapshotFlag::needs_routing) {
         let key = key.into_owned();
         return send_blocking(move || single(&snapshot, &key, &body, &Asking(&**host))).await;
     }
@@ -153,7 +156,7 @@ async fn evaluate_all<H: Host>(
     // Several header lines are one list.
     let tags: Vec<&str> = request.headers().get_all(IF_NONE_MATCH).filter_map(|line| line.to_str().ok()).collect();
     let tags = Some(tags.join(",")).filter(|tags| !tags.is_empty() && told.allows_not_modified());
-    if snapshot.flags().iter().any(routes_a_change) {
+    if snapshot.flags().iter().any(SnapshotFlag::needs_routing) {
         return send_blocking(move || bulk(&snapshot, &body, tags.as_deref(), &Asking(&**host))).await;
     }
     send(bulk(&snapshot, &body, tags.as_deref(), &Asking(&**host)))
@@ -175,18 +178,37 @@ async fn caught_up<H: Host>(host: &H, told: &Told) -> Option<Arc<Snapshot>> {
     }
 }
 
-fn routes_a_change(flag: &SnapshotFlag) -> bool {
-    flag.flag().change().is_some()
-}
-
 /// Evaluates on behalf of a host.
 struct Asking<'h, H>(&'h H);
 
+/// What an evaluation of a flag asks: the snapshot's cohorts, and the host's routing.
+struct Surroundings<'a, H> {
+    host: &'a H,
+    snapshot: &'a Snapshot,
+}
+
+impl<H: Host> World for Surroundings<'_, H> {
+    fn is_member(&self, cohort: CohortIndex, id: &str) -> bool {
+        self.snapshot.is_member(cohort, id)
+    }
+
+    fn routed<'s>(&self, flag: &'s SnapshotFlag, context: &Context) -> Option<Evaluation<'s>> {
+        Some(self.host.route(self.snapshot, flag, flag.flag().change()?, context))
+    }
+}
+
 impl<H: Host> Evaluator for Asking<'_, H> {
+    fn now(&self) -> crate::primitives::Instant {
+        self.0.now()
+    }
+
     fn evaluate<'s>(&self, snapshot: &'s Snapshot, flag: &'s SnapshotFlag, context: &Context) -> Evaluation<'s> {
         let began = Instant::now();
         let evaluation = match flag.flag().change() {
-            None => flag.evaluate(context, |cohort, id| snapshot.is_member(cohort, id)),
+            None => {
+                let world = Surroundings { host: self.0, snapshot };
+                snapshot.evaluate_in(flag, Asked { context, now: self.0.now() }, &world)
+            }
             Some(change) => self.0.route(snapshot, flag, change, context),
         };
         self.0.count(flag, &evaluation, began.elapsed());

@@ -132,7 +132,7 @@ fn record(
         let mut old = Vec::new();
         let mut new = Vec::new();
         for group in batch {
-            match decider.side_of(group)? {
+            match decider.side_of(group, assigning.at)? {
                 Side::Old => old.push(group),
                 Side::New => new.push(group),
             }

@@ -10,13 +10,14 @@ use super::error::RoutingError;
 use super::groups::Widened;
 use super::routed::RoutedChange;
 use super::side::{GroupId, Side};
-use crate::flags::{Cohort, CohortIndex, Context, Evaluation, Snapshot, SnapshotFlag};
+use crate::flags::{Asked, Cohort, CohortIndex, Context, Evaluation, Snapshot, SnapshotFlag, World};
+use crate::primitives::Instant;
 
 /// The flag of a change over one snapshot, with its cohorts widened to groups.
 pub(super) struct Decider<'s> {
     change: &'s RoutedChange,
     flag: &'s SnapshotFlag,
-    configuration: i64,
+    snapshot: &'s Snapshot,
     widened: HashMap<CohortIndex, Arc<Widened>>,
 }
 
@@ -37,21 +38,19 @@ impl<'s> Decider<'s> {
                 widened.insert(index, widen(cohort)?);
             }
         }
-        Ok(Self { change, flag, configuration: snapshot.version(), widened })
+        Ok(Self { change, flag, snapshot, widened })
     }
 
-    /// The side that the flag gives a group.
-    pub fn side_of(&self, group: &GroupId) -> Result<Side, RoutingError> {
-        let is_member = |cohort: CohortIndex, id: &str| {
-            self.widened.get(&cohort).is_some_and(|widened| widened.groups.contains(id))
-        };
+    /// The side that the flag gives a group at an instant.
+    pub fn side_of(&self, group: &GroupId, now: Instant) -> Result<Side, RoutingError> {
+        let context = Context::of(group.as_str());
         let failed = |what: String| RoutingError::Evaluation {
             change: self.change.name.clone(),
             flag: self.change.flag.clone(),
             group: group.to_string(),
             what,
         };
-        match self.flag.evaluate(&Context::of(group.as_str()), is_member) {
+        match self.snapshot.evaluate_in(self.flag, Asked { context: &context, now }, self) {
             Evaluation::Served(served) => served.variant.name.as_str().parse(),
             Evaluation::Failed(failure) => Err(failed(failure.to_string())),
         }
@@ -72,7 +71,14 @@ impl<'s> Decider<'s> {
 
     /// By which configuration it was decided, as it stands next to an assignment.
     pub fn because(&self, what: &str) -> String {
-        format!("{what}: flag `{}`, configuration {}", self.change.flag, self.configuration)
+        format!("{what}: flag `{}`, configuration {}", self.change.flag, self.snapshot.version())
+    }
+}
+
+/// Cohorts of users, as the groups that those belong to. By a cohort's conditions no group is a member: it has no attributes.
+impl World for Decider<'_> {
+    fn is_member(&self, cohort: CohortIndex, id: &str) -> bool {
+        self.widened.get(&cohort).is_some_and(|widened| widened.groups.contains(id))
     }
 }
 

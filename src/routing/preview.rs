@@ -21,7 +21,7 @@ use crate::database::{Database, DatabaseConnection};
 use crate::flags::{
     Cohort, Context, Flag, Moves, Snapshot, SnapshotFlag, Staying, VariantMove, VersionedFlag, outcome,
 };
-use crate::primitives::{ChangeName, FlagKey, Period};
+use crate::primitives::{ChangeName, FlagKey, Instant, Period};
 
 /// Groups whose recorded sides are asked for by one statement.
 const BATCH_GROUPS: usize = 10_000;
@@ -35,6 +35,7 @@ pub struct Plan {
     change: Option<ChangeName>,
     before: Arc<Snapshot>,
     after: Arc<Snapshot>,
+    at: Instant,
 }
 
 /// What has been counted so far.
@@ -91,9 +92,9 @@ pub struct ChangePreview {
 }
 
 impl Plan {
-    /// Puts `after` in the place of the flag with its key, or beside the others if there is none.
+    /// Puts `after` in the place of the flag with its key, or beside the others if there is none. Both are evaluated as of `at`.
     #[must_use]
-    pub fn new(before: Arc<Snapshot>, after: Flag) -> Self {
+    pub fn new(before: Arc<Snapshot>, after: Flag, at: Instant) -> Self {
         let key = after.key().clone();
         let change = after.change().or_else(|| before.find_flag(key.as_str())?.flag().change()).cloned();
         let versioned = |flag: &SnapshotFlag| VersionedFlag { flag: flag.flag().clone(), version: flag.version() };
@@ -101,7 +102,7 @@ impl Plan {
         let version = before.version() + 1;
         let flags = others.chain([VersionedFlag { flag: after, version }]).collect();
         let after = Snapshot::build(version, before.changed_at(), flags, before.cohorts().to_vec());
-        Self { key, change, before, after: Arc::new(after) }
+        Self { key, change, before, after: Arc::new(after), at }
     }
 
     /// The change that the flag routes: then groups are counted, and of contexts only the targeting key counts.
@@ -114,8 +115,9 @@ impl Plan {
     pub fn count(&self, app: &Database, counted: &mut Counted, contexts: &[Context]) -> Result<(), RoutingError> {
         let Some(change) = &self.change else {
             for context in contexts {
+                let key = self.key.as_str();
                 let (before, after) =
-                    (self.before.evaluate(self.key.as_str(), context), self.after.evaluate(self.key.as_str(), context));
+                    (self.before.evaluate(key, context, self.at), self.after.evaluate(key, context, self.at));
                 let subject = context.targeting_key().unwrap_or("(nobody)");
                 counted.moves.add(subject, outcome(&before), outcome(&after), false);
             }
@@ -197,8 +199,8 @@ impl Plan {
                 let side = sides.get(group).copied();
                 recorded.0 += u64::from(side == Some(Side::Old));
                 recorded.1 += u64::from(side == Some(Side::New));
-                let from = before.as_ref().map(|decider| decider.side_of(group)).transpose()?;
-                let to = after.side_of(group)?;
+                let from = before.as_ref().map(|decider| decider.side_of(group, self.at)).transpose()?;
+                let to = after.side_of(group, self.at)?;
                 counted.moves.add(
                     group.as_str(),
                     from.map_or("(FLAG_NOT_FOUND)", Side::as_str),

@@ -177,7 +177,7 @@ impl Router {
         group: &GroupId,
     ) -> Result<(Side, Because), RoutingError> {
         let decider = Decider::new(&known.change, snapshot, |cohort| self.widen(cohort, known))?;
-        let flagged = decider.side_of(group)?;
+        let flagged = decider.side_of(group, question.at)?;
         let reason = decider.because("first question in the period");
         let mark = Mark {
             at: question.at.as_micros(),

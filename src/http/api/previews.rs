@@ -134,7 +134,7 @@ fn run(state: &AppState, key: &FlagKey, wish: PreviewWish, lines: Option<&[u8]>)
         return Err(invalid("Say over whom: one of `cohort`, `subjects` and `groups`, or a line for each subject."));
     }
     let snapshot = state.snapshot();
-    let plan = Plan::new(snapshot.clone(), proposed(state, key, &wish)?);
+    let plan = Plan::new(snapshot.clone(), proposed(state, key, &wish)?, state.now());
     let mut counting = Counting {
         state,
         plan: &plan,

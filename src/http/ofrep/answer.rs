@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::{etag, request};
 use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag};
+use crate::primitives::Instant;
 
 /// An answer to be sent as `application/json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub struct Answer {
 
 /// How a flag is evaluated: the snapshot alone, or, for a change's flag, routing. Called once for each flag asked for.
 pub trait Evaluator {
+    /// The instant as of which flags are evaluated.
+    fn now(&self) -> Instant;
+
     fn evaluate<'s>(&self, snapshot: &'s Snapshot, flag: &'s SnapshotFlag, context: &Context) -> Evaluation<'s>;
 }
 
@@ -41,16 +45,17 @@ pub fn bulk(snapshot: &Snapshot, body: &[u8], if_none_match: Option<&str>, evalu
         Ok(context) => context,
         Err(failure) => return failed(None, &failure),
     };
-    let routed = snapshot.flags().iter().filter(|flag| flag.flag().change().is_some());
+    let routed = snapshot.flags().iter().filter(|flag| flag.needs_routing());
     let mut routed: Vec<Evaluation<'_>> = routed.map(|flag| evaluator.evaluate(snapshot, flag, &context)).collect();
-    let sides: Vec<String> = routed.iter().map(side).collect();
+    let mut sides: Vec<String> = routed.iter().map(side).collect();
+    sides.push(format!("schedule {}", snapshot.schedule_step(evaluator.now())));
     let etag = etag::of_bulk(snapshot, &context, &sides);
     if if_none_match.is_some_and(|header| etag::is_named_by(header, &etag)) {
         return Answer { status: 304, etag: Some(etag), body: Vec::new() };
     }
     let mut routed = routed.drain(..);
     let flags = snapshot.flags().iter().map(|flag| {
-        let routed = flag.flag().change().and_then(|_| routed.next());
+        let routed = if flag.needs_routing() { routed.next() } else { None };
         let evaluation = routed.unwrap_or_else(|| evaluator.evaluate(snapshot, flag, &context));
         Item { key: flag.flag().key().as_str(), evaluation }
     });

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use changeover::flags::{Cohort, Context, Evaluation, Flag, Snapshot, VersionedFlag, Why};
+use changeover::flags::{Asked, Cohort, Context, Evaluation, Flag, Snapshot, VersionedFlag, Why};
 use changeover::primitives::{CohortName, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::host::TestServer;
+
+const NOW: Instant = Instant::from_micros(0);
 
 #[derive(Deserialize)]
 struct Corpus {
@@ -49,7 +51,7 @@ fn the_library_answers_as_the_corpus_says() {
     for case in cases {
         let context = Context::from_json(case.context.clone()).unwrap();
         let told = format!("{} {}", case.flag, case.context);
-        match snapshot.evaluate(&case.flag, &context) {
+        match snapshot.evaluate(&case.flag, &context, NOW) {
             Evaluation::Served(served) => {
                 assert_eq!(Some(served.variant.name.as_str()), case.variant.as_deref(), "{told}");
                 assert_eq!(Some(served.variant.value.to_json()), case.value, "{told}");
@@ -69,16 +71,16 @@ fn explain_ends_where_the_evaluation_does() {
     for case in cases {
         let context = Context::from_json(case.context.clone()).unwrap();
         let flag = snapshot.find_flag(&case.flag).unwrap();
-        let explanation = flag.explain(&context, |cohort, id| snapshot.is_member(cohort, id));
-        assert_eq!(explanation.evaluation, snapshot.evaluate(&case.flag, &context));
+        let explanation = snapshot.explain_in(flag, Asked { context: &context, now: NOW }, &snapshot);
+        assert_eq!(explanation.evaluation, snapshot.evaluate(&case.flag, &context, NOW));
         let asked = match (case.rule, case.error, case.reason.as_deref()) {
             (Some(rule), _, _) => rule + 1,
             (None, None, Some("DISABLED")) => 0,
             (None, None, _) => flag.flag().rules().len(),
-            (None, Some(_), _) => explanation.rules.len(),
+            (None, Some(_), _) => explanation.trace.rules.len(),
         };
-        assert_eq!(explanation.rules.len(), asked, "{} {}", case.flag, case.context);
-        assert!(explanation.rules.iter().all(|trace| !trace.sentence.is_empty()));
+        assert_eq!(explanation.trace.rules.len(), asked, "{} {}", case.flag, case.context);
+        assert!(explanation.trace.rules.iter().all(|trace| !trace.sentence.is_empty()));
     }
 }
 

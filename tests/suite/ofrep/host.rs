@@ -9,7 +9,9 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use arc_swap::ArcSwap;
-use changeover::flags::{Cohort, Context, Evaluation, Failure, Flag, Snapshot, SnapshotFlag, VersionedFlag};
+use changeover::flags::{
+    Cohort, Context, Evaluation, Failure, Flag, Served, Snapshot, SnapshotFlag, VersionedFlag, Why,
+};
 use changeover::http::ofrep::{Denied, Host, routes};
 use changeover::primitives::{ChangeName, CohortName, Instant};
 use serde_json::Value;
@@ -26,6 +28,10 @@ pub struct TestHost {
 impl Host for TestHost {
     fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(0)
     }
 
     fn authorize(&self, request: &HttpRequest) -> Result<(), Denied> {
@@ -49,14 +55,15 @@ impl Host for TestHost {
     /// Users whose key is even are on the new side.
     fn route<'s>(
         &self,
-        snapshot: &'s Snapshot,
+        _snapshot: &Snapshot,
         flag: &'s SnapshotFlag,
         _change: &ChangeName,
         context: &Context,
     ) -> Evaluation<'s> {
         match context.targeting_key().and_then(|key| key.parse::<u64>().ok()) {
             Some(user) => {
-                flag.evaluate(&Context::of(&(user % 2).to_string()), |cohort, id| snapshot.is_member(cohort, id))
+                let variant = flag.flag().find_variant(if user % 2 == 0 { "new" } else { "old" }).unwrap();
+                Evaluation::Served(Served { flag, variant, why: Why::Assigned })
             }
             None => Evaluation::Failed(Failure::General(String::from("no such user"))),
         }

@@ -1,12 +1,14 @@
 //! What must hold of any flag and any context.
 
-use changeover::flags::{BUCKETS, Context, Evaluation, Flag, Snapshot, VersionedFlag};
+use changeover::flags::{Asked, BUCKETS, Context, Evaluation, Flag, Snapshot, VersionedFlag};
 use changeover::http::ofrep::{Evaluator, bulk, single};
 use changeover::primitives::{Instant, VariantName};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::host::snapshot;
+
+const NOW: Instant = Instant::from_micros(0);
 
 /// Rules that must serve `new` to nobody but who clearly meets them. Each case names one attribute and one test of it.
 fn guarded(clause: Value) -> Snapshot {
@@ -51,13 +53,17 @@ fn plan(context: &Value) -> Option<&Value> {
 struct Plain;
 
 impl Evaluator for Plain {
+    fn now(&self) -> Instant {
+        NOW
+    }
+
     fn evaluate<'s>(
         &self,
         snapshot: &'s Snapshot,
         flag: &'s changeover::flags::SnapshotFlag,
         context: &Context,
     ) -> Evaluation<'s> {
-        flag.evaluate(context, |cohort, id| snapshot.is_member(cohort, id))
+        snapshot.evaluate_in(flag, Asked { context, now: NOW }, snapshot)
     }
 }
 
@@ -68,7 +74,7 @@ proptest! {
     fn no_context_however_odd_fails_open(context in any_context(), negate: bool) {
         let snapshot = guarded(json!({"attribute": "account.plan", "operator": "equals", "value": "pro", "negate": negate}));
         let Ok(parsed) = Context::from_json(context.clone()) else { return Ok(()) };
-        let Evaluation::Served(served) = snapshot.evaluate("guarded", &parsed) else {
+        let Evaluation::Served(served) = snapshot.evaluate("guarded", &parsed, NOW) else {
             return Err(TestCaseError::fail("nothing here needs a targeting key"));
         };
         let is_clear = plan(&context).is_some_and(|plan| plan.as_str().is_some_and(|plan| (plan == "pro") != negate));
@@ -129,7 +135,7 @@ proptest! {
 fn users(flag: &Flag) -> Vec<String> {
     let flag = VersionedFlag { flag: flag.clone(), version: 1 };
     let snapshot = Snapshot::build(1, Instant::from_micros(0), vec![flag], Vec::new());
-    let served = (0..300).map(|user| match snapshot.evaluate("split", &Context::of(&user.to_string())) {
+    let served = (0..300).map(|user| match snapshot.evaluate("split", &Context::of(&user.to_string()), NOW) {
         Evaluation::Served(served) => served.variant.name.to_string(),
         Evaluation::Failed(failure) => failure.to_string(),
     });

@@ -49,7 +49,7 @@ impl PreviewArguments {
     /// Counts who would move if `after` were the flag, and prints it.
     pub fn run(&self, settings: &Settings, output: &Output, store: &Store, after: Flag) -> anyhow::Result<()> {
         let snapshot = Memory::load(store.clone())?.snapshot();
-        let plan = Plan::new(snapshot.clone(), after);
+        let plan = Plan::new(snapshot.clone(), after, jiff::Timestamp::now().into());
         let app = match plan.change() {
             Some(_) => settings.open_app_database()?,
             None => store.database().clone(),

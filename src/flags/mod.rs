@@ -10,8 +10,9 @@
 //! | `bucket`, `rollout` | which bucket a value falls into, and which variant owns the bucket |
 //! | `percent`, `step` | shares as people write them; one step of a rollout |
 //! | `context` | what a caller tells about the subject of an evaluation |
-//! | `cohort`, `conditions` | a set of subjects: ids, kept small, and who belongs to it without being listed |
+//! | `cohort`, `conditions` | a set of subjects: ids, and who belongs to it without being listed |
 //! | `prerequisites` | how flags depend on one another |
+//! | `cohort_ids` | the ids of a cohort, exact and small |
 //! | `snapshot` | one version of everything, indexed |
 //! | `diff` | what differs between two versions of a flag |
 //! | `moves`, `subject` | who gets another variant than before; known subjects, a line each |
@@ -22,6 +23,7 @@ mod bucket;
 mod check;
 mod clause;
 mod cohort;
+mod cohort_ids;
 mod conditions;
 mod constant;
 mod context;
@@ -45,7 +47,8 @@ mod written;
 pub use bucket::{Algorithm, BUCKETS, UnknownAlgorithm};
 pub use check::{check_write, flag_that_needs};
 pub use clause::{AttributePath, Clause, Indeterminate, InvalidPath, Match, Operator};
-pub use cohort::{Cohort, CohortIds};
+pub use cohort::Cohort;
+pub use cohort_ids::{CohortIds, CohortIdsBuilder, UnreadableIds};
 pub use conditions::CohortConditions;
 pub use context::{Context, InvalidContext, TARGETING_KEY, canonical_id};
 pub use diff::{Difference, differences};

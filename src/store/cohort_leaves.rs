@@ -2,15 +2,16 @@
 //! rows, so a cohort is imported and loaded in well under a second, and one id costs the rewriting of one leaf. A leaf is never
 //! changed: it is part of its cohort from one generation on, until another one. `cohort_merge` writes them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use diesel::prelude::*;
 
+use super::cohort_generations;
 use super::schema::cohort_leaves as table;
 use super::sorted_ids::{Feed, Pieces};
 use super::{Page, PageRequest, StoreError};
 use crate::database::DatabaseConnection;
-use crate::flags::CohortIds;
+use crate::flags::{CohortIds, CohortIdsBuilder};
 use crate::primitives::CohortName;
 
 /// Leaves that are read with one query: about a megabyte.
@@ -69,12 +70,43 @@ pub fn load_as_of(
 
 /// All ids of a cohort, as they are held in memory.
 pub fn ids(connection: &mut DatabaseConnection, cohort: &CohortName, as_of: AsOf) -> Result<CohortIds, StoreError> {
-    let mut texts = Vec::new();
+    let mut builder = CohortIdsBuilder::default();
     let mut reader = LeafReader::new(cohort, as_of, None);
     while let Some(text) = reader.next(connection)? {
-        texts.push(text);
+        text.lines().for_each(|id| builder.push(id));
     }
-    Ok(texts.iter().flat_map(|text| text.lines()).collect())
+    Ok(builder.finish())
+}
+
+/// The ids of a cohort that is at generation `from` in memory, read up to generation `to`: only leaves that came or went between
+/// the two are read. Nothing if these are no longer kept, or if they are so many that reading all is as good.
+pub fn ids_since(
+    connection: &mut DatabaseConnection,
+    cohort: &CohortName,
+    held: &CohortIds,
+    (from, to): (i64, i64),
+) -> Result<Option<CohortIds>, StoreError> {
+    let texts_of = |connection: &mut DatabaseConnection, which: Leaves<'_>| -> Result<Vec<String>, StoreError> {
+        Ok(which.select(table::ids).load(connection)?)
+    };
+    let came = || leaves(cohort, AsOf::Version(to)).filter(table::from_generation.gt(from));
+    let went = || {
+        let before = leaves(cohort, AsOf::Version(from));
+        before.filter(table::until_generation.is_not_null()).filter(table::until_generation.le(to))
+    };
+    let new_ids: Vec<i64> = came().select(table::id_count).load(connection)?;
+    let old_ids: Vec<i64> = went().select(table::id_count).load(connection)?;
+    let touched: i64 = new_ids.iter().chain(&old_ids).sum();
+    let is_kept = cohort_generations::as_of(connection, cohort, from)?
+        .is_some_and(|generation| generation.readable && generation.generation == from);
+    if !is_kept || touched > i64::try_from(held.len() / 4).unwrap_or(i64::MAX) {
+        return Ok(None);
+    }
+    let (new, old) = (texts_of(connection, came())?, texts_of(connection, went())?);
+    let lines = |texts: &[String]| texts.iter().flat_map(|text| text.lines()).map(str::to_owned).collect::<BTreeSet<_>>();
+    let (new, old) = (lines(&new), lines(&old));
+    let (added, removed): (Vec<&String>, Vec<&String>) = (new.difference(&old).collect(), old.difference(&new).collect());
+    Ok(Some(held.changed(&removed, &added)))
 }
 
 /// True if the cohort holds exactly this id.

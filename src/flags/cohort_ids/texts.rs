@@ -1,0 +1,259 @@
+//! Sorted texts in blocks of sixteen, each text as what differs from the one before it. A table of hashes says in which block a text is
+//! if it is there at all; the block's bytes decide.
+
+use std::hash::{DefaultHasher, Hasher};
+
+/// Texts in a block.
+const BLOCK: usize = 16;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Texts {
+    count: usize,
+    /// Where each block begins in `buffer`.
+    starts: Box<[usize]>,
+    buffer: Box<[u8]>,
+    /// In each used slot a block's number plus one in the low `block_bits`, above them a part of the text's hash.
+    slots: Box<[u32]>,
+    block_bits: u32,
+}
+
+impl Texts {
+    pub(super) fn contains(&self, text: &str) -> bool {
+        if self.slots.is_empty() {
+            return false;
+        }
+        let (mut at, tag) = self.slot(text.as_bytes());
+        loop {
+            match self.slots.get(at).copied() {
+                None => at = 0,
+                Some(0) => return false,
+                Some(slot) => {
+                    if slot >> self.block_bits == tag && self.is_in_block(slot & self.block_mask(), text.as_bytes()) {
+                        return true;
+                    }
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn size_bytes(&self) -> usize {
+        self.buffer.len() + size_of_val(&*self.starts) + size_of_val(&*self.slots)
+    }
+
+    /// The texts' bytes as they are held: what [`Texts::of_bytes`] takes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    pub(super) fn cursor(&self) -> Cursor<'_> {
+        Cursor { rest: &self.buffer, at: 0, left: self.count, text: Vec::new() }
+    }
+
+    /// Without `removed` and with `added`, both sorted and distinct.
+    pub(super) fn changed(&self, removed: &[String], added: &[String]) -> Self {
+        let mut writer = Writer::default();
+        let (mut removed, mut added) = (removed.iter().peekable(), added.iter().peekable());
+        let mut cursor = self.cursor();
+        while let Some(text) = cursor.next() {
+            while let Some(new) = added.next_if(|new| new.as_str() < text) {
+                writer.push(new);
+            }
+            while removed.next_if(|gone| gone.as_str() < text).is_some() {}
+            let gone = removed.next_if(|gone| gone.as_str() == text).is_some();
+            let new = added.next_if(|new| new.as_str() == text).is_some();
+            if new || !gone {
+                writer.push(text);
+            }
+        }
+        added.for_each(|new| writer.push(new));
+        writer.finish()
+    }
+
+    /// Reads the bytes of so many texts; nothing if they are not sorted texts written by this module.
+    pub(super) fn of_bytes(count: usize, bytes: &[u8]) -> Option<Self> {
+        // A text takes at least two bytes, so a count that lies cannot make this reserve memory.
+        if count > bytes.len() {
+            return None;
+        }
+        let mut cursor = Cursor { rest: bytes, at: 0, left: count, text: Vec::new() };
+        let mut starts = Vec::with_capacity(count.div_ceil(BLOCK));
+        let mut before = None::<Vec<u8>>;
+        for number in 0..count {
+            if number % BLOCK == 0 {
+                starts.push(bytes.len() - cursor.rest.len());
+            }
+            let text = cursor.next()?;
+            if before.as_deref().is_some_and(|before| before >= text.as_bytes()) {
+                return None;
+            }
+            let before = before.get_or_insert_default();
+            before.clear();
+            before.extend_from_slice(text.as_bytes());
+        }
+        if !cursor.rest.is_empty() {
+            return None;
+        }
+        Some(Self::indexed(count, starts, bytes.into()))
+    }
+
+    fn indexed(count: usize, starts: Vec<usize>, buffer: Box<[u8]>) -> Self {
+        let block_bits = (usize::BITS - starts.len().leading_zeros()).min(31);
+        let slots = if count == 0 { 0 } else { count + count / 4 + 1 };
+        let mut texts =
+            Self { count, starts: starts.into_boxed_slice(), buffer, slots: vec![0; slots].into(), block_bits };
+        let mut slots = std::mem::take(&mut texts.slots);
+        let mut cursor = texts.cursor();
+        let mut number = 0;
+        while let Some(text) = cursor.next() {
+            let (mut at, tag) = place(text.as_bytes(), slots.len(), block_bits);
+            while slots.get(at).is_none_or(|slot| *slot != 0) {
+                at = if at + 1 < slots.len() { at + 1 } else { 0 };
+            }
+            if let Some(slot) = slots.get_mut(at) {
+                *slot = tag << block_bits | u32::try_from(number / BLOCK + 1).unwrap_or(u32::MAX);
+            }
+            number += 1;
+        }
+        texts.slots = slots;
+        texts
+    }
+
+    fn slot(&self, text: &[u8]) -> (usize, u32) {
+        place(text, self.slots.len(), self.block_bits)
+    }
+
+    fn block_mask(&self) -> u32 {
+        (1 << self.block_bits) - 1
+    }
+
+    /// Compares without putting the texts together: `same` is how many bytes the text before begins with the same as `wanted`.
+    fn is_in_block(&self, block: u32, wanted: &[u8]) -> bool {
+        let number = usize::try_from(block).unwrap_or(usize::MAX).saturating_sub(1);
+        let start = self.starts.get(number).copied().unwrap_or(usize::MAX);
+        let mut rest = self.buffer.get(start..).unwrap_or_default();
+        let mut same = 0;
+        for _ in 0..BLOCK {
+            let Some((shared, own)) = read_text(&mut rest) else { return false };
+            if shared < same {
+                return false;
+            }
+            if shared == same {
+                let left = wanted.get(same..).unwrap_or_default();
+                let more = own.iter().zip(left).take_while(|(own, left)| own == left).count();
+                if more == own.len() && more == left.len() {
+                    return true;
+                }
+                same += more;
+            }
+        }
+        false
+    }
+}
+
+/// The slot where the search for a text begins, and the part of its hash that is kept.
+fn place(text: &[u8], slots: usize, block_bits: u32) -> (usize, u32) {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text);
+    let hash = hasher.finish();
+    let slots = u64::try_from(slots).unwrap_or(u64::MAX);
+    let at = u128::from(hash) * u128::from(slots) >> 64;
+    let low = u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0);
+    (usize::try_from(at).unwrap_or(0), low.checked_shr(block_bits).unwrap_or(0))
+}
+
+/// How many bytes a text shares with the one before, and its own.
+fn read_text<'a>(rest: &mut &'a [u8]) -> Option<(usize, &'a [u8])> {
+    let shared = read_length(rest)?;
+    let length = read_length(rest)?;
+    let (own, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some((shared, own))
+}
+
+fn read_length(rest: &mut &[u8]) -> Option<usize> {
+    let (mut length, mut shift) = (0usize, 0);
+    loop {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        length |= usize::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(length);
+        }
+        shift += 7;
+        if shift > 28 {
+            return None;
+        }
+    }
+}
+
+fn write_length(buffer: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        buffer.push(u8::try_from(length & 0x7f).unwrap_or(0) | 0x80);
+        length >>= 7;
+    }
+    buffer.push(u8::try_from(length).unwrap_or(0));
+}
+
+/// Goes through the texts in order.
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+    at: usize,
+    left: usize,
+    text: Vec<u8>,
+}
+
+impl Cursor<'_> {
+    /// The next text; none at the end, or where the bytes are not those of texts.
+    pub(super) fn next(&mut self) -> Option<&str> {
+        self.left = self.left.checked_sub(1)?;
+        let (shared, own) = read_text(&mut self.rest)?;
+        let first = self.at.is_multiple_of(BLOCK);
+        if shared > self.text.len() || (first && shared > 0) {
+            return None;
+        }
+        self.at += 1;
+        self.text.truncate(shared);
+        self.text.extend_from_slice(own);
+        std::str::from_utf8(&self.text).ok()
+    }
+}
+
+/// Takes sorted texts one after the other.
+#[derive(Default)]
+pub(super) struct Writer {
+    count: usize,
+    starts: Vec<usize>,
+    buffer: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl Writer {
+    /// `text` follows the one before in the order of bytes; the same one again is passed over.
+    pub(super) fn push(&mut self, text: &str) {
+        let text = text.as_bytes();
+        if self.count > 0 && self.last == text {
+            return;
+        }
+        let mut shared = 0;
+        if self.count.is_multiple_of(BLOCK) {
+            self.starts.push(self.buffer.len());
+        } else {
+            shared = self.last.iter().zip(text).take_while(|(last, new)| last == new).count();
+        }
+        write_length(&mut self.buffer, shared);
+        write_length(&mut self.buffer, text.len() - shared);
+        self.buffer.extend_from_slice(text.get(shared..).unwrap_or_default());
+        self.last.truncate(shared);
+        self.last.extend_from_slice(text.get(shared..).unwrap_or_default());
+        self.count += 1;
+    }
+
+    pub(super) fn finish(self) -> Texts {
+        Texts::indexed(self.count, self.starts, self.buffer.into_boxed_slice())
+    }
+}

@@ -103,9 +103,11 @@ pub fn ids_since(
         return Ok(None);
     }
     let (new, old) = (texts_of(connection, came())?, texts_of(connection, went())?);
-    let lines = |texts: &[String]| texts.iter().flat_map(|text| text.lines()).map(str::to_owned).collect::<BTreeSet<_>>();
+    let lines =
+        |texts: &[String]| texts.iter().flat_map(|text| text.lines()).map(str::to_owned).collect::<BTreeSet<_>>();
     let (new, old) = (lines(&new), lines(&old));
-    let (added, removed): (Vec<&String>, Vec<&String>) = (new.difference(&old).collect(), old.difference(&new).collect());
+    let (added, removed): (Vec<&String>, Vec<&String>) =
+        (new.difference(&old).collect(), old.difference(&new).collect());
     Ok(Some(held.changed(&removed, &added)))
 }
 

@@ -95,9 +95,8 @@ impl<'a> Reader<'a> {
         let mut families: Vec<Family> = Vec::new();
         for _ in 0..count {
             let family = self.family()?;
-            let ascends = families
-                .last()
-                .is_none_or(|before| (&before.prefix, before.width) < (&family.prefix, family.width));
+            let ascends =
+                families.last().is_none_or(|before| (&before.prefix, before.width) < (&family.prefix, family.width));
             if !ascends {
                 return Err(UnreadableIds("the families are not sorted"));
             }

@@ -1,7 +1,7 @@
 //! A named set of subjects. What it holds of their ids is in `cohort_ids`.
 
-use super::conditions::CohortConditions;
 use super::cohort_ids::CohortIds;
+use super::conditions::CohortConditions;
 use crate::primitives::CohortName;
 
 /// A named set of subjects.

@@ -2,11 +2,10 @@
 //! rows, so a cohort is imported and loaded in well under a second, and one id costs the rewriting of one leaf. A leaf is never
 //! changed: it is part of its cohort from one generation on, until another one. `cohort_merge` writes them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use diesel::prelude::*;
 
-use super::cohort_generations;
 use super::schema::cohort_leaves as table;
 use super::sorted_ids::{Feed, Pieces};
 use super::{Page, PageRequest, StoreError};
@@ -42,9 +41,9 @@ pub enum AsOf {
     Version(i64),
 }
 
-type Leaves<'a> = table::BoxedQuery<'a, <DatabaseConnection as diesel::Connection>::Backend>;
+pub(super) type Leaves<'a> = table::BoxedQuery<'a, <DatabaseConnection as diesel::Connection>::Backend>;
 
-fn leaves(cohort: &CohortName, as_of: AsOf) -> Leaves<'_> {
+pub(super) fn leaves(cohort: &CohortName, as_of: AsOf) -> Leaves<'_> {
     let all = table::table.filter(table::cohort.eq(cohort.as_str())).into_boxed();
     match as_of {
         AsOf::Now => all.filter(table::until_generation.is_null()),
@@ -76,39 +75,6 @@ pub fn ids(connection: &mut DatabaseConnection, cohort: &CohortName, as_of: AsOf
         text.lines().for_each(|id| builder.push(id));
     }
     Ok(builder.finish())
-}
-
-/// The ids of a cohort that is at generation `from` in memory, read up to generation `to`: only leaves that came or went between
-/// the two are read. Nothing if these are no longer kept, or if they are so many that reading all is as good.
-pub fn ids_since(
-    connection: &mut DatabaseConnection,
-    cohort: &CohortName,
-    held: &CohortIds,
-    (from, to): (i64, i64),
-) -> Result<Option<CohortIds>, StoreError> {
-    let texts_of = |connection: &mut DatabaseConnection, which: Leaves<'_>| -> Result<Vec<String>, StoreError> {
-        Ok(which.select(table::ids).load(connection)?)
-    };
-    let came = || leaves(cohort, AsOf::Version(to)).filter(table::from_generation.gt(from));
-    let went = || {
-        let before = leaves(cohort, AsOf::Version(from));
-        before.filter(table::until_generation.is_not_null()).filter(table::until_generation.le(to))
-    };
-    let new_ids: Vec<i64> = came().select(table::id_count).load(connection)?;
-    let old_ids: Vec<i64> = went().select(table::id_count).load(connection)?;
-    let touched: i64 = new_ids.iter().chain(&old_ids).sum();
-    let is_kept = cohort_generations::as_of(connection, cohort, from)?
-        .is_some_and(|generation| generation.readable && generation.generation == from);
-    if !is_kept || touched > i64::try_from(held.len() / 4).unwrap_or(i64::MAX) {
-        return Ok(None);
-    }
-    let (new, old) = (texts_of(connection, came())?, texts_of(connection, went())?);
-    let lines =
-        |texts: &[String]| texts.iter().flat_map(|text| text.lines()).map(str::to_owned).collect::<BTreeSet<_>>();
-    let (new, old) = (lines(&new), lines(&old));
-    let (added, removed): (Vec<&String>, Vec<&String>) =
-        (new.difference(&old).collect(), old.difference(&new).collect());
-    Ok(Some(held.changed(&removed, &added)))
 }
 
 /// True if the cohort holds exactly this id.

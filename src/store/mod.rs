@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod cohort_generations;
 pub mod cohort_leaves;
+pub mod cohort_memory;
 pub mod cohort_merge;
 pub mod cohorts;
 mod error;

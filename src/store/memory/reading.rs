@@ -8,7 +8,7 @@ use crate::database::DatabaseConnection;
 use crate::flags::{Cohort, Flag, Snapshot, VersionedFlag};
 use crate::primitives::CohortName;
 use crate::store::state::Versions;
-use crate::store::{StoreError, cohort_leaves, cohorts, flags};
+use crate::store::{StoreError, cohort_memory, cohorts, flags};
 
 /// A stored flag that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,15 +64,8 @@ fn read_cohorts(
         .unwrap_or_default();
     let mut found = Vec::new();
     for stored in cohorts::all(connection)? {
-        let Ok(name) = CohortName::new(&stored.name) else { continue };
-        match known.get(&name) {
-            Some(cohort) if cohort.generation() == stored.generation => found.push(Arc::clone(cohort)),
-            _ => {
-                let leaves = cohort_leaves::load(connection, &name)?;
-                let ids = leaves.iter().flat_map(|leaf| leaf.lines()).collect();
-                found.push(Arc::new(Cohort::new(name, stored.generation, ids)));
-            }
-        }
+        let held = CohortName::new(&stored.name).ok().and_then(|name| known.get(&name).copied());
+        found.extend(cohort_memory::read(connection, &stored, held)?);
     }
     Ok(found)
 }

@@ -78,23 +78,54 @@ pub fn append(connection: &mut DatabaseConnection, entry: &AuditEntry<'_>) -> Re
     state::set_audit_hash(connection, &row.hash)
 }
 
-/// A page of rows, the newest first; `subject` keeps those of one subject.
+/// Which rows are wanted: those that meet everything that is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// About this (`flag/new-player`), or, with a slash at its end, about all of a kind (`flag/`).
+    pub subject: Option<String>,
+    pub actor: Option<String>,
+    /// Such as `flag.rollout`, or, with a dot at its end, all of a kind (`flag.`).
+    pub action: Option<String>,
+    /// At or after this.
+    pub since: Option<Instant>,
+    /// Before this.
+    pub until: Option<Instant>,
+}
+
+/// A page of the rows that are wanted, the newest first.
 pub fn list(
     connection: &mut DatabaseConnection,
-    subject: Option<&str>,
+    filter: &Filter,
     request: &PageRequest,
 ) -> Result<Page<AuditRow>, StoreError> {
     let before = request.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
-    let query = audit::table
-        .filter(audit::id.lt(before))
-        .order(audit::id.desc())
-        .limit(request.rows())
-        .select(AuditRow::as_select());
-    let rows = match subject {
-        Some(subject) => query.filter(audit::subject.eq(subject)).load(connection)?,
-        None => query.load(connection)?,
-    };
-    Ok(Page::cut(rows, request, |row| row.id.to_string()))
+    let mut query = audit::table.filter(audit::id.lt(before)).into_boxed();
+    match &filter.subject {
+        Some(kind) if kind.ends_with('/') => query = query.filter(audit::subject.like(beginning(kind)).escape('!')),
+        Some(subject) => query = query.filter(audit::subject.eq(subject)),
+        None => {}
+    }
+    match &filter.action {
+        Some(kind) if kind.ends_with('.') => query = query.filter(audit::action.like(beginning(kind)).escape('!')),
+        Some(action) => query = query.filter(audit::action.eq(action)),
+        None => {}
+    }
+    if let Some(actor) = &filter.actor {
+        query = query.filter(audit::actor.eq(actor));
+    }
+    if let Some(since) = filter.since {
+        query = query.filter(audit::at.ge(since.as_micros()));
+    }
+    if let Some(until) = filter.until {
+        query = query.filter(audit::at.lt(until.as_micros()));
+    }
+    let rows = query.order(audit::id.desc()).limit(request.rows()).select(AuditRow::as_select()).load(connection)?;
+    Ok(Page::cut(rows, request, |row: &AuditRow| row.id.to_string()))
+}
+
+/// A pattern of LIKE for texts that begin so.
+fn beginning(text: &str) -> String {
+    format!("{}%", text.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
 }
 
 /// Whether the log is whole.

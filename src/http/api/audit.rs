@@ -12,7 +12,7 @@ use crate::http::problem::Problem;
 use crate::http::state::AppState;
 use crate::primitives::Instant;
 use crate::store::PageRequest;
-use crate::store::audit::{self, AuditRow, Verdict};
+use crate::store::audit::{self, AuditRow, Filter, Verdict};
 
 /// Who did what to what, when and why.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,9 +48,21 @@ pub struct AuditVerdict {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
-    /// Only rows about this, such as `flag/new-player`.
+    /// Only rows about this, such as `flag/new-player`; `flag/` stands for all flags.
     #[param(value_type = Option<String>)]
     subject: Option<ShortText>,
+    /// Only what this token's name or person did.
+    #[param(value_type = Option<String>)]
+    actor: Option<ShortText>,
+    /// Only this action, such as `flag.rollout`; `flag.` stands for all actions on flags.
+    #[param(value_type = Option<String>)]
+    action: Option<ShortText>,
+    /// Only what was done at or after this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Instant>,
+    /// Only what was done before this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Instant>,
     /// The `next` of the page before.
     after: Option<i64>,
     /// At most this many rows; 100 if not said, 500 at most.
@@ -68,8 +80,15 @@ pub async fn list(
     let page = state
         .blocking(move |state| {
             let request = PageRequest { after: query.after.map(|after| after.to_string()), limit: query.limit };
-            let subject = query.subject.as_ref().map(ShortText::as_str);
-            Ok(state.store().read(|conn| audit::list(conn, subject, &request))?)
+            let text = |text: &Option<ShortText>| text.as_ref().map(|text| text.as_str().to_owned());
+            let filter = Filter {
+                subject: text(&query.subject),
+                actor: text(&query.actor),
+                action: text(&query.action),
+                since: query.since,
+                until: query.until,
+            };
+            Ok(state.store().read(|conn| audit::list(conn, &filter, &request))?)
         })
         .await?;
     Ok(Json(List::from(page)))

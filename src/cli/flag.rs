@@ -3,20 +3,20 @@
 use std::io::Read;
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::flag_preview::PreviewArguments;
 use super::flag_show::Filter;
-use super::{Output, Settings, Why, flag_history, flag_show};
-use crate::flags::{Asked, Context, Evaluation, Flag, RolloutStep, ShareStep, SnapshotFlag, Stepped, TARGETING_KEY};
+use super::{Output, Settings, Why, flag_explain, flag_history, flag_show};
+use crate::flags::{Flag, RolloutStep, ShareStep, Stepped};
 use crate::http::api::flags::FlagAnswer;
 use crate::http::api::rollouts::RolloutAnswer;
 use crate::primitives::{FlagKey, VariantName};
+use crate::store::Store;
 use crate::store::flag_rollouts::{self, Stepping};
 use crate::store::flag_versions::{self, Restoration};
 use crate::store::flags::{self, StoredFlag};
 use crate::store::protection::Authority;
-use crate::store::{Memory, Store};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -110,16 +110,9 @@ pub enum Command {
         #[command(flatten)]
         why: Why,
     },
-    /// Evaluate a flag and explain the outcome
-    Evaluate {
-        key: FlagKey,
-        /// The subject's id
-        #[arg(long, value_name = "ID")]
-        targeting_key: Option<String>,
-        /// Attributes as a JSON object
-        #[arg(long, value_name = "JSON", default_value = "{}")]
-        context: String,
-    },
+    /// Evaluate a flag and explain the outcome: every rule and clause with the values that were compared; nothing is recorded
+    #[command(visible_alias = "evaluate")]
+    Explain(flag_explain::Arguments),
 }
 
 /// One step of a rollout.
@@ -186,10 +179,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
             let origin = settings.origin(&why);
             print(output, store.write(|conn| flag_versions::restore(conn, &key, wanted, origin))?);
         }
-        Command::Evaluate { key, targeting_key, context } => {
-            let context = context_of(targeting_key, &context)?;
-            evaluate(&Memory::load(store)?, output, &key, &context)?;
-        }
+        Command::Explain(arguments) => flag_explain::run(settings, output, store, &arguments)?,
     }
     Ok(0)
 }
@@ -231,56 +221,6 @@ fn switch(
     }
     print(output, store.write(|conn| flags::set_enabled(conn, key, enabled, settings.origin(why)))?);
     Ok(())
-}
-
-fn evaluate(memory: &Memory, output: &Output, key: &FlagKey, context: &Context) -> anyhow::Result<()> {
-    let snapshot = memory.snapshot();
-    let flag = snapshot.find_flag(key.as_str()).with_context(|| format!("there is no flag `{key}`"))?;
-    if let Some(change) = flag.flag().change() {
-        output.note(&format!(
-            "`{key}` routes the change `{change}`: the server answers with the side that is recorded for the user's group. \
-             This evaluates the rules only, and records nothing."
-        ));
-    }
-    let asked = Asked { context, now: jiff::Timestamp::now().into() };
-    let explanation = snapshot.explain_in(flag, asked, &*snapshot);
-    let trace: Vec<Value> =
-        explanation.trace.rules.iter().map(|rule| json!({ "rule": rule.rule, "outcome": rule.sentence })).collect();
-    let (outcome, mut text) = described(flag, &explanation.evaluation);
-    for rule in &explanation.trace.rules {
-        text.push_str(&format!("\n  rules[{}] {}", rule.rule, rule.sentence));
-    }
-    let mut document = json!({ "flag": key, "flag_version": flag.version(), "config_version": snapshot.version() });
-    if let Some(document) = document.as_object_mut() {
-        document.extend(outcome);
-        document.insert(String::from("rules"), Value::Array(trace));
-    }
-    output.result(&document, &text);
-    Ok(())
-}
-
-fn described(flag: &SnapshotFlag, evaluation: &Evaluation<'_>) -> (serde_json::Map<String, Value>, String) {
-    let (document, text) = match evaluation {
-        Evaluation::Served(served) => {
-            let (variant, value) = (&served.variant.name, served.variant.value.to_json());
-            let reason = served.why.reason();
-            let text = format!("{} → {variant} = {value} ({reason})", flag.flag().key());
-            (json!({ "variant": variant.as_str(), "value": value, "reason": reason.as_str() }), text)
-        }
-        Evaluation::Failed(failure) => {
-            let text = format!("{} → {}: {failure}", flag.flag().key(), failure.code());
-            (json!({ "error_code": failure.code(), "error": failure.to_string() }), text)
-        }
-    };
-    (document.as_object().cloned().unwrap_or_default(), text)
-}
-
-fn context_of(targeting_key: Option<String>, attributes: &str) -> anyhow::Result<Context> {
-    let mut value: Value = serde_json::from_str(attributes).context("--context is not JSON")?;
-    if let (Some(key), Some(object)) = (targeting_key, value.as_object_mut()) {
-        object.insert(TARGETING_KEY.to_owned(), Value::String(key));
-    }
-    Ok(Context::from_json(value)?)
 }
 
 fn read_flag(file: &str) -> anyhow::Result<Flag> {

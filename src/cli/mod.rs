@@ -12,6 +12,7 @@ mod change_pause;
 mod cohort;
 pub mod demo;
 mod flag;
+mod flag_explain;
 mod flag_history;
 mod flag_preview;
 mod flag_show;

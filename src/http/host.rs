@@ -10,7 +10,7 @@ use super::ofrep::{Denied, Host};
 use super::state::AppState;
 use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag, Why};
 use crate::primitives::{ChangeName, Instant, Period};
-use crate::routing::{Because, Question, RoutingError, Side};
+use crate::routing::{Question, RoutingError, Side};
 use crate::translation::TranslationError;
 
 impl Host for AppState {
@@ -47,7 +47,7 @@ impl Host for AppState {
         let at = self.now();
         let question = Question { change, user, period: Period::containing(at), actor: "ofrep", at };
         let (side, why) = match self.router().side_of_user(snapshot, &question) {
-            Ok(answer) => (answer.side, why(answer.because)),
+            Ok(answer) => (answer.side, answer.because.why()),
             Err(error) => match root(&error) {
                 // A change that is not installed is before `live`, where everybody is on the old side.
                 RoutingError::NotInstalled(_) | RoutingError::Translation(TranslationError::NotInstalled { .. }) => {
@@ -68,14 +68,6 @@ impl Host for AppState {
             Evaluation::Failed(_) => "(failed)",
         };
         self.metrics().evaluated(flag.flag().key().as_str(), variant, took);
-    }
-}
-
-fn why(because: Because) -> Why {
-    match because {
-        Because::Recorded | Because::FirstQuestion | Because::EverybodyNew { .. } => Why::Assigned,
-        Because::StageBeforeLive { .. } => Why::BeforeLive,
-        Because::UnknownUser | Because::PeriodClosed => Why::Default,
     }
 }
 

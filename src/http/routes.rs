@@ -3,8 +3,8 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, flags, history, installs, jobs, laws, passes, pauses, previews,
-    reports, rollouts, tokens, writes,
+    audit, backfills, changes, cohorts, coverage, explain, flags, history, installs, jobs, laws, passes, pauses,
+    previews, reports, rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -27,6 +27,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/flags/{key}/enabled").put(flags::set_enabled).service())
         .service(path("/api/v1/flags/{key}/rollouts/{rule}").put(rollouts::step).service())
         .service(path("/api/v1/flags/{key}/preview").post(previews::preview).service())
+        .service(path("/api/v1/flags/{key}/explain").post(explain::explain).service())
         .service(path("/api/v1/flags/{key}/history").get(history::list).service())
         .service(path("/api/v1/flags/{key}/history/{version}").get(history::get).service())
         .service(path("/api/v1/flags/{key}/history/{version}/restoration").post(history::restore).service())

@@ -61,6 +61,14 @@ impl<'s> Decider<'s> {
         self.widened.values().flat_map(|widened| &widened.groups)
     }
 
+    pub fn flag(&self) -> &'s SnapshotFlag {
+        self.flag
+    }
+
+    pub fn snapshot(&self) -> &'s Snapshot {
+        self.snapshot
+    }
+
     pub fn flag_version(&self) -> i64 {
         self.flag.version()
     }

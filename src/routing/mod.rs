@@ -12,6 +12,7 @@
 //! | `question` | one user's side, for a server |
 //! | `moves` | moving a group, releasing a change |
 //! | `list` | pages, counts, history |
+//! | `explain` | why a user is on a side |
 //! | `preview`, `payers` | who would move if a flag were another |
 //! | `overview` | what a server knows of the changes for its metrics |
 //! | `stage` | a change's move from stage to stage, with its gates |
@@ -19,6 +20,7 @@
 mod assign;
 mod decide;
 mod error;
+mod explain;
 mod groups;
 mod list;
 mod moves;
@@ -33,6 +35,7 @@ mod stage;
 
 pub use assign::{AssignReceipt, Assigning, WidenedCohort, assign, check_one_group_each};
 pub use error::RoutingError;
+pub use explain::{Peek, RoutedExplanation, is_not_installed};
 pub use list::{Action, Assignment, Event, SideCounts, count_sides, history, list};
 pub use moves::{Move, MoveReceipt, move_group, release};
 pub use overview::{ChangeSides, Overview, ReportFindings};

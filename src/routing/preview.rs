@@ -11,15 +11,18 @@ use utoipa::ToSchema;
 use super::assign::{WidenedCohort, groups_with_charges};
 use super::decide::Decider;
 use super::error::RoutingError;
+use super::explain::Peek;
 use super::groups::{GroupLookup, Widened};
 use super::payers::count_payers;
+use super::question::Router;
 use super::record::sides_of;
 use super::routed::{Hold, RoutedChange, lock_standing};
 use super::side::{GroupId, Side};
 use crate::change::Stage;
 use crate::database::{Database, DatabaseConnection};
 use crate::flags::{
-    Cohort, Context, Flag, Moves, Snapshot, SnapshotFlag, Staying, VariantMove, VersionedFlag, outcome,
+    Asked, Cohort, Context, Evaluation, Failure, Flag, Moves, Snapshot, SnapshotFlag, Staying, VariantMove,
+    VersionedFlag, outcome,
 };
 use crate::primitives::{ChangeName, FlagKey, Instant, Period};
 
@@ -114,10 +117,10 @@ impl Plan {
     /// Counts these subjects; of a change's flag the groups that they belong to, each once.
     pub fn count(&self, app: &Database, counted: &mut Counted, contexts: &[Context]) -> Result<(), RoutingError> {
         let Some(change) = &self.change else {
+            let router = Router::new(app.clone());
             for context in contexts {
-                let key = self.key.as_str();
-                let (before, after) =
-                    (self.before.evaluate(key, context, self.at), self.after.evaluate(key, context, self.at));
+                let before = self.evaluate(&self.before, context, &router);
+                let after = self.evaluate(&self.after, context, &router);
                 let subject = context.targeting_key().unwrap_or("(nobody)");
                 counted.moves.add(subject, outcome(&before), outcome(&after), false);
             }
@@ -132,6 +135,15 @@ impl Plan {
         counted.users_without_group += u64::try_from(without).unwrap_or(u64::MAX);
         counted.groups.extend(widened.groups);
         Ok(())
+    }
+
+    /// A prerequisite that routes a change is asked without recording anything.
+    fn evaluate<'s>(&self, snapshot: &'s Snapshot, context: &Context, router: &Router) -> Evaluation<'s> {
+        let world = Peek { router, snapshot, period: Period::containing(self.at), at: self.at };
+        match snapshot.find_flag(self.key.as_str()) {
+            Some(flag) => snapshot.evaluate_in(flag, Asked { context, now: self.at }, &world),
+            None => Evaluation::Failed(Failure::FlagNotFound { key: self.key.to_string() }),
+        }
     }
 
     /// Counts every group of the change: those with a charge, and those of users in a cohort of the flag, as it is or would be.

@@ -17,7 +17,7 @@ use super::routed::{Hold, RoutedChange, Standing, lock_standing};
 use super::side::{GroupId, Side};
 use crate::change::Stage;
 use crate::database::Database;
-use crate::flags::{Cohort, Snapshot};
+use crate::flags::{Cohort, Snapshot, Why};
 use crate::primitives::{ChangeName, CohortName, Instant, Period};
 
 /// How long a user's group is believed, and how many users' groups are.
@@ -69,6 +69,16 @@ pub enum Because {
 }
 
 impl Because {
+    /// The same, as an evaluation's.
+    #[must_use]
+    pub fn why(self) -> Why {
+        match self {
+            Self::Recorded | Self::FirstQuestion | Self::EverybodyNew { .. } => Why::Assigned,
+            Self::StageBeforeLive { .. } => Why::BeforeLive,
+            Self::UnknownUser | Self::PeriodClosed => Why::Default,
+        }
+    }
+
     /// The reason as a sentence.
     #[must_use]
     pub fn sentence(self) -> String {
@@ -96,9 +106,9 @@ pub struct Router {
 }
 
 /// A change that has been asked for.
-struct Known {
-    change: RoutedChange,
-    lookup: GroupLookup,
+pub(super) struct Known {
+    pub(super) change: RoutedChange,
+    pub(super) lookup: GroupLookup,
 }
 
 impl Router {
@@ -204,6 +214,37 @@ impl Router {
         })
     }
 
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// What is known of a change, read anew if it was installed anew.
+    pub(super) fn known_now(&self, change: &ChangeName) -> Result<Arc<Known>, RoutingError> {
+        let known = self.known(change)?;
+        let standing = lock_standing(&mut *self.database.connection()?, change, Hold::Shared)?;
+        if standing.installed_at == known.change.installed_at {
+            return Ok(known);
+        }
+        self.changes.invalidate(change);
+        self.known(change)
+    }
+
+    /// The change's stage, and the answer that follows from what is stored; nothing if it would be the first question.
+    pub(super) fn settled_of(
+        &self,
+        question: &Question<'_>,
+        group: Option<&GroupId>,
+    ) -> Result<(Stage, Option<(Side, Because)>), RoutingError> {
+        let mut connection = self.database.connection()?;
+        let Some(group) = group else {
+            let stage = lock_standing(&mut connection, question.change, Hold::Shared)?.stage;
+            let everybody = stage.is_everybody_new().then_some((Side::New, Because::EverybodyNew { stage }));
+            return Ok((stage, everybody.or(Some((Side::Old, Because::UnknownUser)))));
+        };
+        let (standing, recorded) = find_side(&mut connection, question.change, question.period, group)?;
+        Ok((standing.stage, settled(&standing, recorded, question.period)))
+    }
+
     fn known(&self, change: &ChangeName) -> Result<Arc<Known>, RoutingError> {
         let load = || {
             let mut connection = self.database.connection()?;
@@ -227,7 +268,7 @@ impl Router {
         Ok(found)
     }
 
-    fn widen(&self, cohort: &Cohort, known: &Known) -> Result<Arc<Widened>, RoutingError> {
+    pub(super) fn widen(&self, cohort: &Cohort, known: &Known) -> Result<Arc<Widened>, RoutingError> {
         let key = (known.change.name.clone(), known.change.installed_at, cohort.name().clone(), cohort.generation());
         let load = || {
             let widened = known.lookup.widen(&mut *self.database.connection()?, cohort.ids().iter())?;

@@ -157,3 +157,9 @@ pub fn prune(connection: &mut DatabaseConnection, cohort: &CohortName, keep: Kee
 pub fn leaves_of(generation: i64) -> AsOf {
     AsOf::Version(generation)
 }
+
+/// When a generation with this number was made, whichever cohort it is of; in microseconds since 1970.
+pub(super) fn made_at(connection: &mut DatabaseConnection, generation: i64) -> Result<Option<i64>, StoreError> {
+    let found = table::table.filter(table::generation.eq(generation)).select(table::at);
+    Ok(found.first(connection).optional()?)
+}

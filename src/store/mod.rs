@@ -2,6 +2,7 @@
 //! typed Diesel. Functions take a connection, so that several of them make one transaction; [`Store::write`] opens it,
 //! and every write appends its own audit row in it.
 
+mod as_of;
 pub mod audit;
 pub mod cohort_generations;
 pub mod cohort_leaves;
@@ -30,6 +31,7 @@ pub mod upload;
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::Instant;
 
+pub use as_of::as_of;
 pub use error::StoreError;
 pub use memory::{Behind, Contents, Counts, Freshness, Memory, Saved, UnreadableFlag};
 pub use page::{Page, PageRequest};

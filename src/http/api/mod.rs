@@ -6,6 +6,7 @@ pub mod backfills;
 pub mod changes;
 pub mod cohorts;
 pub mod coverage;
+pub mod explain;
 pub mod flags;
 pub mod history;
 pub mod installs;

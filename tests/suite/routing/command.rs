@@ -66,9 +66,7 @@ fn a_period_is_assigned_moved_listed_and_told_on_the_command_line() {
         let page = changeover::store::PageRequest { after: None, limit: Some(10) };
         let subject = Some(String::from("change/billing-allocation"));
         let filter = changeover::store::audit::Filter { subject, ..Default::default() };
-        let rows = store
-            .read(|connection| changeover::store::audit::list(connection, &filter, &page))
-            .unwrap();
+        let rows = store.read(|connection| changeover::store::audit::list(connection, &filter, &page)).unwrap();
         let actions: Vec<(&str, &str)> =
             rows.items.iter().map(|row| (row.action.as_str(), row.actor.as_str())).collect();
         assert_eq!(actions, [("change.move", "ann"), ("change.assign", "ann")]);

@@ -4,4 +4,5 @@ mod command;
 mod conserved;
 pub mod fixture;
 mod ids;
+mod preview;
 mod story;

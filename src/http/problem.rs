@@ -271,7 +271,7 @@ impl From<StoreError> for Problem {
             | StoreError::Share(ShareError::Percent(_)) => Self::new(Code::InvalidValue, detail),
             StoreError::Share(_) | StoreError::RemovedThen { .. } => Self::new(Code::Refused, detail),
             StoreError::Exists { .. } => Self::new(Code::Exists, detail),
-            StoreError::InUse { .. } => Self::new(Code::InUse, detail),
+            StoreError::InUse { .. } | StoreError::FlagInUse { .. } => Self::new(Code::InUse, detail),
             StoreError::Stale { current, .. } => {
                 Self { current_version: Some(current), ..Self::new(Code::Stale, detail) }
             }

@@ -17,6 +17,8 @@ pub enum StoreError {
     Stale { what: &'static str, name: String, seen: i64, current: i64 },
     #[error("the cohort `{name}` is used by the flag `{flag}`: change that flag first")]
     InUse { name: String, flag: String },
+    #[error("the flag `{name}` is a prerequisite of the flag `{flag}`: change that flag first")]
+    FlagInUse { name: String, flag: String },
     #[error("version {version} of the flag `{flag}` is its removal: restore a version before it")]
     RemovedThen { flag: String, version: i64 },
     /// A flag that is to be written is not valid, or not any more.

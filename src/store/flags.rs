@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::audit::{self, AuditEntry};
 use super::protection::{self, Authority, FlagChange};
 use super::schema::{flag_versions, flags};
-use super::{Origin, Page, PageRequest, StoreError, now, state};
+use super::{Origin, Page, PageRequest, StoreError, flag_relations, now, state};
 use crate::database::DatabaseConnection;
 use crate::flags::Flag;
 use crate::primitives::{FlagKey, Instant};
@@ -248,6 +248,7 @@ pub(super) fn write_as(
         Some(data) => Some(Flag::parse(data).map_err(|error| corrupt(key.as_str(), &error))?),
         None => None,
     };
+    flag_relations::check(connection, key, before.as_ref(), after.as_ref())?;
     let change = FlagChange { key, before: before.as_ref(), after: after.as_ref() };
     let cleared = protection::check_flag_write(connection, change, deed.authority, origin)?;
     let stored = StoredFlag {

@@ -10,6 +10,7 @@ pub mod cohort_memory;
 pub mod cohort_merge;
 pub mod cohorts;
 mod error;
+mod flag_relations;
 pub mod flag_rollouts;
 pub mod flag_versions;
 pub mod flags;

@@ -3,6 +3,7 @@
 mod cohorts;
 mod leases;
 mod migrations;
+mod prerequisites;
 mod versions;
 
 use changeover::store::{Origin, Store};

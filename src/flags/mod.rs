@@ -31,7 +31,9 @@ mod diff;
 mod draft;
 mod evaluate;
 mod explain;
+mod exposure;
 mod flag;
+pub mod import;
 mod mistake;
 mod moves;
 mod percent;
@@ -58,6 +60,7 @@ pub use draft::{
 };
 pub use evaluate::{Asked, Evaluation, Failure, Reason, RuleOutcome, Served, Why, WhyNot, World};
 pub use explain::{ClauseTrace, CohortTrace, Explanation, FlagTrace, PrerequisiteTrace, RolloutTrace, RuleTrace};
+pub use exposure::{CohortShare, WHOLE, answers_alike, exposure};
 pub use flag::{Flag, Prerequisite, Protection, Rule, ScheduleStep, Serve, ShareError, Variant};
 pub use mistake::{FlagMistake, InvalidFlag};
 pub use moves::{Moves, SAMPLES_MAX, Staying, VariantMove, outcome};

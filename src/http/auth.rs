@@ -52,6 +52,11 @@ impl<P> Caller<P> {
         &self.token.id
     }
 
+    #[must_use]
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
     /// The name that stands in the history and in the audit log.
     #[must_use]
     pub fn actor(&self) -> &str {

@@ -82,6 +82,40 @@ impl ReasonQuery {
     }
 }
 
+/// Why a flag is written, and whether its limits are set aside.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WriteQuery {
+    /// Why, for the history and the audit log.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub reason: ShortText,
+    /// Sets aside how many subjects may move in an hour, and the ban on weakening a protection; it takes a reason.
+    #[serde(default, rename = "override")]
+    #[param(rename = "override")]
+    pub overriding: bool,
+}
+
+impl WriteQuery {
+    /// As [`super::api::proposals::write`] takes it.
+    #[must_use]
+    pub fn asked(self) -> (bool, ShortText) {
+        (self.overriding, self.reason)
+    }
+}
+
+/// Whether a flag's limits are set aside, where the reason stands in the body.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OverrideQuery {
+    /// Sets aside how many subjects may move in an hour, and the ban on weakening a protection; it takes a reason.
+    #[serde(default, rename = "override")]
+    #[param(rename = "override")]
+    pub overriding: bool,
+}
+
 /// How bodies that are not what they should be are answered.
 #[must_use]
 pub fn json_config() -> JsonConfig {

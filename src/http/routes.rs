@@ -4,7 +4,7 @@ use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
     audit, backfills, changes, cohorts, coverage, explain, flags, history, installs, jobs, laws, passes, pauses,
-    previews, reports, rollouts, tokens, writes,
+    previews, proposals, reports, rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -32,6 +32,10 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/flags/{key}/history/{version}").get(history::get).service())
         .service(path("/api/v1/flags/{key}/history/{version}/restoration").post(history::restore).service())
         .service(path("/api/v1/flags/{key}/diff").get(history::diff).service())
+        .service(path("/api/v1/proposals").get(proposals::list).service())
+        .service(path("/api/v1/proposals/{id}").get(proposals::get).service())
+        .service(path("/api/v1/proposals/{id}/approval").post(proposals::approve).service())
+        .service(path("/api/v1/proposals/{id}/rejection").post(proposals::reject).service())
         .service(path("/api/v1/cohorts").get(cohorts::list).post(cohorts::create).service())
         .service(path("/api/v1/cohorts/{name}").get(cohorts::get).put(cohorts::replace).delete(cohorts::delete).service())
         .service(path("/api/v1/cohorts/{name}/ids").get(cohorts::ids).put(cohorts::replace_ids).post(cohorts::add_ids).service())

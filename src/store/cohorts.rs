@@ -7,6 +7,7 @@ use serde_json::json;
 use super::audit::{self, AuditEntry};
 use super::cohort_generations::{self, Generation, Keep};
 use super::cohort_merge::{self, Action, Difference};
+use super::protection::{self, EditSize};
 use super::schema::cohorts;
 use super::sorted_ids::{Feed, SortedIds};
 use super::upload::{Receipt, Upload};
@@ -158,11 +159,14 @@ pub fn describe(
     origin: Origin<'_>,
 ) -> Result<StoredCohort, StoreError> {
     let before = advance(connection, name, seen, origin)?;
+    let changed = changes.conditions.is_some_and(|conditions| conditions != before.conditions);
     let cohort = StoredCohort {
         description: changes.description.map_or(before.description, str::to_owned),
         conditions: changes.conditions.map_or(before.conditions, str::to_owned),
         ..before
     };
+    let size = EditSize { ids: 0, conditions: changed };
+    protection::check_cohort_edit(connection, name, size, origin)?;
     write(connection, &cohort)?;
     let earlier = cohort_generations::as_of(connection, name, cohort.generation - 1)?;
     let sha256 = earlier.and_then(|earlier| earlier.sha256);
@@ -171,7 +175,6 @@ pub fn describe(
 }
 
 /// Replaces, adds, removes or restores ids: all of it, or nothing. With `seen`, only if that is still the cohort's generation.
-/// Every change of a cohort's ids comes through here.
 pub fn edit(
     connection: &mut DatabaseConnection,
     name: &CohortName,
@@ -179,6 +182,26 @@ pub fn edit(
     seen: Option<i64>,
     origin: Origin<'_>,
 ) -> Result<Edited, StoreError> {
+    edit_as(connection, name, Editing { edit, seen, uploader: None }, origin)
+}
+
+/// An edit that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Editing<'a> {
+    pub edit: Edit<'a>,
+    pub seen: Option<i64>,
+    /// Who uploaded the ids, if they were staged: where a flag takes two persons, another one must activate them.
+    pub uploader: Option<&'a str>,
+}
+
+/// [`edit`], of ids that were staged too. Every change of a cohort's ids comes through here.
+pub fn edit_as(
+    connection: &mut DatabaseConnection,
+    name: &CohortName,
+    editing: Editing<'_>,
+    origin: Origin<'_>,
+) -> Result<Edited, StoreError> {
+    let Editing { edit, seen, uploader } = editing;
     let cohort = advance(connection, name, seen, origin)?;
     let generation = cohort.generation;
     let (action, mut feed, sha256) = match edit {
@@ -194,6 +217,11 @@ pub fn edit(
     let Difference { added, removed } = cohort_merge::apply(connection, name, generation, action, &mut feed)?;
     let difference = i64::try_from(added).unwrap_or(i64::MAX) - i64::try_from(removed).unwrap_or(i64::MAX);
     let cohort = StoredCohort { id_count: cohort.id_count + difference, ..cohort };
+    let size = EditSize { ids: added.saturating_add(removed), conditions: false };
+    match uploader {
+        None => protection::check_cohort_edit(connection, name, size, origin)?,
+        Some(uploader) => protection::check_cohort_activation(connection, name, size, uploader, origin)?,
+    }
     write(connection, &cohort)?;
     record(connection, &cohort, Made { action: edit.action(), added, removed, sha256 }, origin)?;
     cohort_generations::prune(connection, name, Keep::default())?;

@@ -1,5 +1,6 @@
 //! What can go wrong in the store.
 
+use super::proposals::Ask;
 use super::protection::Protected;
 use crate::database::DatabaseError;
 use crate::flags::{InvalidFlag, ShareError};
@@ -67,6 +68,16 @@ impl StoreError {
     #[must_use]
     pub fn is_of_the_database(&self) -> bool {
         matches!(self, Self::Database(_))
+    }
+
+    /// The error with what may be proposed instead, if it is that the write takes a second person.
+    pub(super) fn with_ask(self, ask: impl FnOnce() -> Ask) -> Self {
+        match self {
+            Self::Protected(Protected::SecondPerson { flag, instead, .. }) => {
+                Self::Protected(Protected::SecondPerson { flag, instead, ask: Some(Box::new(ask())) })
+            }
+            other => other,
+        }
     }
 
     pub(super) fn is_unique_violation(&self) -> bool {

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use serde_json::{Map, Value};
 
 use super::audit::{self, AuditEntry};
+use super::proposals::{Ask, ProposedWrite};
 use super::protection::{self, Authority, FlagChange};
 use super::schema::{flag_versions, flags};
 use super::{Origin, Page, PageRequest, StoreError, flag_relations, now, state};
@@ -103,6 +104,36 @@ pub fn all(connection: &mut DatabaseConnection) -> Result<Vec<StoredFlag>, Store
     Ok(flags::table.order(flags::key.asc()).select(StoredFlag::as_select()).load(connection)?)
 }
 
+/// The flags whose JSON has one of these texts in it, as it is stored.
+pub(super) fn with_any_of(
+    connection: &mut DatabaseConnection,
+    texts: [&str; 3],
+) -> Result<Vec<StoredFlag>, StoreError> {
+    let [one, two, three] = texts.map(|text| format!("%{text}%"));
+    Ok(flags::table
+        .filter(flags::data.like(one).or(flags::data.like(two)).or(flags::data.like(three)))
+        .order(flags::key.asc())
+        .select(StoredFlag::as_select())
+        .load(connection)?)
+}
+
+/// What was served at some time since then: the versions made after it, and the one that stood when it began.
+pub(super) fn served_since(
+    connection: &mut DatabaseConnection,
+    key: &FlagKey,
+    since: Instant,
+) -> Result<Vec<Flag>, StoreError> {
+    let of_flag = || flag_versions::table.filter(flag_versions::key.eq(key.as_str())).select(flag_versions::data);
+    let mut found: Vec<Option<String>> = of_flag().filter(flag_versions::at.gt(since.as_micros())).load(connection)?;
+    let before: Option<Option<String>> = of_flag()
+        .filter(flag_versions::at.le(since.as_micros()))
+        .order(flag_versions::version.desc())
+        .first(connection)
+        .optional()?;
+    found.extend(before);
+    Ok(found.into_iter().flatten().filter_map(|data| Flag::parse(&data).ok()).collect())
+}
+
 /// A page of a flag's versions, the newest first; those of a removed flag too.
 pub fn history(
     connection: &mut DatabaseConnection,
@@ -180,6 +211,17 @@ pub fn set_enabled(
     enabled: bool,
     origin: Origin<'_>,
 ) -> Result<StoredFlag, StoreError> {
+    set_enabled_as(connection, key, enabled, Authority::ALONE, origin)
+}
+
+/// [`set_enabled`], by somebody's word.
+pub fn set_enabled_as(
+    connection: &mut DatabaseConnection,
+    key: &FlagKey,
+    enabled: bool,
+    authority: Authority,
+    origin: Origin<'_>,
+) -> Result<StoredFlag, StoreError> {
     state::lock(connection)?;
     let stored = get(connection, key)?;
     let flag = stored.parse()?;
@@ -187,7 +229,7 @@ pub fn set_enabled(
         return Ok(stored);
     }
     let data = json_of(&flag.with_enabled(enabled))?;
-    replace(connection, key, &data, None, origin)
+    write(connection, key, FlagWrite::Replace { data: &data, seen: None }, authority, origin)
 }
 
 /// A flag as the store keeps it.
@@ -242,6 +284,7 @@ pub(super) fn write_as(
     state::lock(connection)?;
     let before = find(connection, key)?;
     check_version(key, write, before.as_ref())?;
+    let base = before.as_ref().map(|stored| stored.version);
     // A stored flag that can't be read protects nothing: otherwise nobody could replace it.
     let before = before.and_then(|stored| stored.parse().ok());
     let after = match write.data() {
@@ -250,7 +293,8 @@ pub(super) fn write_as(
     };
     flag_relations::check(connection, key, before.as_ref(), after.as_ref())?;
     let change = FlagChange { key, before: before.as_ref(), after: after.as_ref() };
-    let cleared = protection::check_flag_write(connection, change, deed.authority, origin)?;
+    let cleared = protection::check_flag_write(connection, change, deed.authority, origin)
+        .map_err(|error| error.with_ask(|| asked(change, base, deed.action)))?;
     let stored = StoredFlag {
         key: key.to_string(),
         version: state::next_config_version(connection)?,
@@ -262,6 +306,12 @@ pub(super) fn write_as(
     record(connection, &stored, write, deed, origin)?;
     cleared.record(connection, stored.version, origin)?;
     Ok(stored)
+}
+
+/// What may be proposed instead of a write that takes a second person.
+fn asked(change: FlagChange<'_>, base: Option<i64>, action: &str) -> Ask {
+    let write = ProposedWrite { key: change.key.clone(), base, flag: change.after.cloned(), action: action.to_owned() };
+    Ask { subject: format!("flag/{}", change.key), kind: action.to_owned(), writes: vec![write] }
 }
 
 /// The writers' lock is held, so what was found is what will be written over.

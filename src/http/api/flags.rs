@@ -6,16 +6,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::proposals::{self, ProposalAnswer};
 use super::{List, created, versioned};
+use crate::database::DatabaseConnection;
 use crate::flags::{Flag, FlagDraft};
 use crate::http::auth::{Admin, Caller, Viewer};
 use crate::http::etag::IfMatch;
-use crate::http::input::{PageQuery, ReasonQuery, ShortText};
+use crate::http::input::{OverrideQuery, PageQuery, ShortText, WriteQuery};
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{FlagKey, Instant};
 use crate::store::Origin;
-use crate::store::flags::{self, StoredFlag};
+use crate::store::flags::{self, FlagWrite, StoredFlag};
+use crate::store::protection::Authority;
 
 /// A flag and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,36 +64,37 @@ pub async fn get(_: Caller<Viewer>, state: Data<AppState>, key: Path<FlagKey>) -
     Ok(versioned(flag.version, &FlagAnswer::from(flag)))
 }
 
-/// Creates a flag.
-#[utoipa::path(post, path = "/api/v1/flags", tag = "flags", params(ReasonQuery), request_body = FlagDraft,
-    responses((status = 201, body = FlagAnswer), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+/// Creates a flag. One that has this key and takes two persons waits as a proposal.
+#[utoipa::path(post, path = "/api/v1/flags", tag = "flags", params(WriteQuery), request_body = FlagDraft,
+    responses((status = 201, body = FlagAnswer), (status = 202, body = ProposalAnswer), (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 pub async fn create(
     caller: Caller<Admin>,
     state: Data<AppState>,
-    reason: Query<ReasonQuery>,
+    query: Query<WriteQuery>,
     draft: Json<FlagDraft>,
 ) -> Result<HttpResponse, Problem> {
     let flag = Flag::try_from(draft.into_inner())?;
-    let stored = state
-        .writing(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            let data = json(&flag)?;
-            Ok(state.store().write(|conn| flags::create(conn, flag.key(), &data, origin))?)
-        })
-        .await?;
-    Ok(created(stored.version, format!("/api/v1/flags/{}", stored.key), &FlagAnswer::from(stored)))
+    let work = move |conn: &mut DatabaseConnection, authority: Authority, origin: Origin<'_>| {
+        let data = flags::json_of(&flag)?;
+        flags::write(conn, flag.key(), FlagWrite::Create(&data), authority, origin)
+    };
+    let written = proposals::write(&state, caller, query.into_inner().asked(), work).await?;
+    Ok(proposals::answer(written, |stored| {
+        created(stored.version, format!("/api/v1/flags/{}", stored.key), &FlagAnswer::from(stored))
+    }))
 }
 
-/// Replaces a flag. With `If-Match`, only the version that was seen.
-#[utoipa::path(put, path = "/api/v1/flags/{key}", tag = "flags", params(("key" = String, Path), ReasonQuery, ("If-Match" = Option<String>, Header)),
+/// Replaces a flag. With `If-Match`, only the version that was seen. A flag that takes two persons: 202, a proposal.
+#[utoipa::path(put, path = "/api/v1/flags/{key}", tag = "flags", params(("key" = String, Path), WriteQuery, ("If-Match" = Option<String>, Header)),
     request_body = FlagDraft,
-    responses((status = 200, body = FlagAnswer), (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+    responses((status = 200, body = FlagAnswer), (status = 202, body = ProposalAnswer), (status = 404, body = ProblemDocument),
+        (status = 409, body = ProblemDocument), (status = 412, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 pub async fn replace(
     caller: Caller<Admin>,
     state: Data<AppState>,
     key: Path<FlagKey>,
     seen: IfMatch,
-    reason: Query<ReasonQuery>,
+    query: Query<WriteQuery>,
     draft: Json<FlagDraft>,
 ) -> Result<HttpResponse, Problem> {
     let flag = Flag::try_from(draft.into_inner())?;
@@ -98,51 +102,47 @@ pub async fn replace(
         let detail = format!("The path says `{key}`, the body `{}`. A flag keeps its key.", flag.key());
         return Err(Problem::new(Code::InvalidValue, detail));
     }
-    let stored = state
-        .writing(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            let data = json(&flag)?;
-            Ok(state.store().write(|conn| flags::replace(conn, &key, &data, seen.0, origin))?)
-        })
-        .await?;
-    Ok(versioned(stored.version, &FlagAnswer::from(stored)))
+    let work = move |conn: &mut DatabaseConnection, authority: Authority, origin: Origin<'_>| {
+        let data = flags::json_of(&flag)?;
+        flags::write(conn, &key, FlagWrite::Replace { data: &data, seen: seen.0 }, authority, origin)
+    };
+    let written = proposals::write(&state, caller, query.into_inner().asked(), work).await?;
+    Ok(proposals::answer(written, |stored| versioned(stored.version, &FlagAnswer::from(stored))))
 }
 
-/// Removes a flag; its history stays.
-#[utoipa::path(delete, path = "/api/v1/flags/{key}", tag = "flags", params(("key" = String, Path), ReasonQuery, ("If-Match" = Option<String>, Header)),
-    responses((status = 204), (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
+/// Removes a flag; its history stays. A flag that takes two persons: 202, a proposal.
+#[utoipa::path(delete, path = "/api/v1/flags/{key}", tag = "flags", params(("key" = String, Path), WriteQuery, ("If-Match" = Option<String>, Header)),
+    responses((status = 204), (status = 202, body = ProposalAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
 pub async fn delete(
     caller: Caller<Admin>,
     state: Data<AppState>,
     key: Path<FlagKey>,
     seen: IfMatch,
-    reason: Query<ReasonQuery>,
+    query: Query<WriteQuery>,
 ) -> Result<HttpResponse, Problem> {
-    state
-        .writing(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            Ok(state.store().write(|conn| flags::remove(conn, &key, seen.0, origin))?)
-        })
-        .await?;
-    Ok(HttpResponse::NoContent().finish())
+    let work = move |conn: &mut DatabaseConnection, authority: Authority, origin: Origin<'_>| {
+        flags::write(conn, &key, FlagWrite::Remove { seen: seen.0 }, authority, origin)
+    };
+    let written = proposals::write(&state, caller, query.into_inner().asked(), work).await?;
+    Ok(proposals::answer(written, |_| HttpResponse::NoContent().finish()))
 }
 
-/// Throws or releases a flag's kill switch.
-#[utoipa::path(put, path = "/api/v1/flags/{key}/enabled", tag = "flags", params(("key" = String, Path)), request_body = KillSwitch,
-    responses((status = 200, body = FlagAnswer), (status = 404, body = ProblemDocument)))]
+/// Throws or releases a flag's kill switch. Throwing it needs nobody else; releasing that of a flag that takes two persons: 202, a proposal.
+#[utoipa::path(put, path = "/api/v1/flags/{key}/enabled", tag = "flags", params(("key" = String, Path), OverrideQuery), request_body = KillSwitch,
+    responses((status = 200, body = FlagAnswer), (status = 202, body = ProposalAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 pub async fn set_enabled(
     caller: Caller<Admin>,
     state: Data<AppState>,
     key: Path<FlagKey>,
+    query: Query<OverrideQuery>,
     switch: Json<KillSwitch>,
 ) -> Result<HttpResponse, Problem> {
-    let stored = state
-        .writing(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: switch.reason.as_str() };
-            Ok(state.store().write(|conn| flags::set_enabled(conn, &key, switch.enabled, origin))?)
-        })
-        .await?;
-    Ok(versioned(stored.version, &FlagAnswer::from(stored)))
+    let KillSwitch { enabled, reason } = switch.into_inner();
+    let work = move |conn: &mut DatabaseConnection, authority: Authority, origin: Origin<'_>| {
+        flags::set_enabled_as(conn, &key, enabled, authority, origin)
+    };
+    let written = proposals::write(&state, caller, (query.overriding, reason), work).await?;
+    Ok(proposals::answer(written, |stored| versioned(stored.version, &FlagAnswer::from(stored))))
 }
 
 impl From<StoredFlag> for FlagAnswer {
@@ -159,8 +159,4 @@ impl From<StoredFlag> for FlagAnswer {
 /// What is stored is JSON that we wrote.
 pub fn value(data: &str) -> Value {
     serde_json::from_str(data).unwrap_or(Value::Null)
-}
-
-fn json(flag: &Flag) -> Result<String, Problem> {
-    serde_json::to_string(flag).map_err(|error| Problem::internal(&error))
 }

@@ -7,12 +7,13 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::flags::{FlagAnswer, value};
+use super::proposals::{self, ProposalAnswer};
 use super::{List, versioned};
 use crate::database::DatabaseConnection;
 use crate::flags::{Difference, FlagDraft, differences};
 use crate::http::auth::{Admin, Caller, Viewer};
 use crate::http::etag::IfMatch;
-use crate::http::input::{PageQuery, ReasonQuery};
+use crate::http::input::{PageQuery, WriteQuery};
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{FlagKey, Instant};
@@ -103,25 +104,22 @@ pub async fn diff(
 
 /// Makes a flag what it was at a version. A removed flag is there again. With `If-Match`, only if it is still at the version that was seen.
 #[utoipa::path(post, path = "/api/v1/flags/{key}/history/{version}/restoration", tag = "flags",
-    params(("key" = String, Path), ("version" = i64, Path), ReasonQuery, ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = FlagAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+    params(("key" = String, Path), ("version" = i64, Path), WriteQuery, ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = FlagAnswer), (status = 202, body = ProposalAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 412, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 pub async fn restore(
     caller: Caller<Admin>,
     state: Data<AppState>,
     path: Path<(FlagKey, i64)>,
     seen: IfMatch,
-    reason: Query<ReasonQuery>,
+    query: Query<WriteQuery>,
 ) -> Result<HttpResponse, Problem> {
     let (key, version) = path.into_inner();
-    let stored = state
-        .writing(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            let wanted = Restoration { version, seen: seen.0, authority: Authority::ALONE };
-            Ok(state.store().write(|conn| flag_versions::restore(conn, &key, wanted, origin))?)
-        })
-        .await?;
-    Ok(versioned(stored.version, &FlagAnswer::from(stored)))
+    let work = move |conn: &mut DatabaseConnection, authority: Authority, origin: Origin<'_>| {
+        flag_versions::restore(conn, &key, Restoration { version, seen: seen.0, authority }, origin)
+    };
+    let written = proposals::write(&state, caller, query.into_inner().asked(), work).await?;
+    Ok(proposals::answer(written, |stored| versioned(stored.version, &FlagAnswer::from(stored))))
 }
 
 /// A page of a flag's versions, each with what differs from the one before it.

@@ -15,6 +15,7 @@ pub mod laws;
 pub mod passes;
 pub mod pauses;
 pub mod previews;
+pub mod proposals;
 pub mod reports;
 pub mod rollouts;
 pub mod tokens;

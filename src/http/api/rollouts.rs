@@ -1,16 +1,18 @@
 //! `/api/v1/flags/{key}/rollouts/{rule}`: one step of a rollout.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Json, Path, Query};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::flags::FlagAnswer;
+use super::proposals::{self, ProposalAnswer};
 use super::versioned;
+use crate::database::DatabaseConnection;
 use crate::flags::{Percent, RolloutStep, ShareStep, Stepped};
 use crate::http::auth::{Admin, Caller};
 use crate::http::etag::IfMatch;
-use crate::http::input::ShortText;
+use crate::http::input::{OverrideQuery, ShortText};
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{FlagKey, VariantName};
@@ -90,26 +92,27 @@ impl RolloutAnswer {
 /// nobody else moves. A rule that serves one variant becomes a rollout; the index after the last rule adds a rule for everybody, which
 /// begins with the default variant. With `If-Match`, only the version that was seen.
 #[utoipa::path(put, path = "/api/v1/flags/{key}/rollouts/{rule}", tag = "flags",
-    params(("key" = String, Path), ("rule" = usize, Path, description = "The first rule is 0"), ("If-Match" = Option<String>, Header)),
+    params(("key" = String, Path), ("rule" = usize, Path, description = "The first rule is 0"), OverrideQuery, ("If-Match" = Option<String>, Header)),
     request_body = RolloutWish,
-    responses((status = 200, body = RolloutAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+    responses((status = 200, body = RolloutAnswer), (status = 202, body = ProposalAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 412, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 pub async fn step(
     caller: Caller<Admin>,
     state: Data<AppState>,
     path: Path<(FlagKey, usize)>,
     seen: IfMatch,
+    query: Query<OverrideQuery>,
     wish: Json<RolloutWish>,
 ) -> Result<HttpResponse, Problem> {
     let (key, rule) = path.into_inner();
+    let wish = wish.into_inner();
     let step = wish.step(rule);
-    let (stored, answer) = state
-        .writing(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: wish.reason.as_str() };
-            let stepping = Stepping { step: &step, seen: seen.0, authority: Authority::ALONE };
-            let (stored, stepped) = state.store().write(|conn| flag_rollouts::step(conn, &key, stepping, origin))?;
-            Ok((stored.version, RolloutAnswer::new(stored, &step, &stepped)))
-        })
-        .await?;
-    Ok(versioned(stored, &answer))
+    let taken = step.clone();
+    let work = move |conn: &mut DatabaseConnection, authority: Authority, origin: Origin<'_>| {
+        flag_rollouts::step(conn, &key, Stepping { step: &step, seen: seen.0, authority }, origin)
+    };
+    let written = proposals::write(&state, caller, (query.overriding, wish.reason), work).await?;
+    Ok(proposals::answer(written, |(stored, stepped)| {
+        versioned(stored.version, &RolloutAnswer::new(stored, &taken, &stepped))
+    }))
 }

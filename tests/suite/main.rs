@@ -11,6 +11,7 @@ mod examples;
 mod fuzz;
 mod house;
 mod ofrep;
+mod protect;
 mod readme;
 mod reference;
 mod report;

@@ -3,7 +3,7 @@
 mod corpus;
 mod endpoints;
 mod freshness;
-mod host;
+pub mod host;
 mod limits;
 mod properties;
 mod service;

@@ -56,12 +56,26 @@ fn what_can_be_told_is_told_exactly() {
         ("a cohort gets it", none.clone(), flag(json!([cohort(new.clone())])), 10.0),
         ("a cohort gets a share", none.clone(), flag(json!([cohort(rollout("s", 3_000))])), 3.0),
         ("a cohort gets the same", none.clone(), flag(json!([cohort(json!({"variant": "old"}))])), 0.0),
-        ("a cohort before a share", share(5_000), flag(json!([cohort(new.clone()), {"serve": rollout("s", 5_000)}])), 10.0),
+        (
+            "a cohort before a share",
+            share(5_000),
+            flag(json!([cohort(new.clone()), {"serve": rollout("s", 5_000)}])),
+            10.0,
+        ),
         ("nobody knows how many", none.clone(), flag(json!([clause("pro", new.clone())])), 100.0),
         ("but how many of them", none.clone(), flag(json!([clause("pro", rollout("s", 2_000))])), 2.0),
-        ("two rules change places", flag(json!([cohort(new.clone()), clause("pro", json!({"variant": "third"}))])),
-            flag(json!([clause("pro", json!({"variant": "third"})), cohort(new.clone())])), 20.0),
-        ("what is never reached", flag(json!([{"serve": {"variant": "new"}}, cohort(json!({"variant": "old"}))])), everybody, 0.0),
+        (
+            "two rules change places",
+            flag(json!([cohort(new.clone()), clause("pro", json!({"variant": "third"}))])),
+            flag(json!([clause("pro", json!({"variant": "third"})), cohort(new.clone())])),
+            20.0,
+        ),
+        (
+            "what is never reached",
+            flag(json!([{"serve": {"variant": "new"}}, cohort(json!({"variant": "old"}))])),
+            everybody,
+            0.0,
+        ),
         ("the kill switch", share(5_000), killed(&share(5_000)), 5.0),
         ("released", killed(&share(7_000)), share(7_000), 7.0),
         ("edited while killed", killed(&share(7_000)), killed(&none), 0.0),
@@ -116,7 +130,9 @@ fn any_rule(random: &mut Random) -> Value {
     let names = ["old", "new", "third"];
     let serve = match random.below(4) {
         0 => json!({"variant": names[random.index(3)]}),
-        1 => json!({"schedule": [{"from": "2026-01-01T00:00:00Z", "variant": names[random.index(3)]}, {"from": "2099-01-01T00:00:00Z", "variant": "old"}]}),
+        1 => {
+            json!({"schedule": [{"from": "2026-01-01T00:00:00Z", "variant": names[random.index(3)]}, {"from": "2099-01-01T00:00:00Z", "variant": "old"}]})
+        }
         _ => {
             let (one, two) = (random.below(100_001), random.below(100_001));
             let ends = [0, one.min(two), one.max(two), 100_000];

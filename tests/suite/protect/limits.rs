@@ -62,11 +62,20 @@ fn safety_and_the_way_back_wait_for_nothing_but_count() {
         assert_eq!(enabled(false).status, 200);
         age(&database, 2 * 60 * 60);
         assert_eq!(enabled(true).json()["code"], "exposure_limit", "8 % at once");
-        people.refused("reason_required", "ada", "PUT", "/api/v1/flags/f/enabled?override=true", &json!({"enabled": true}));
+        people.refused(
+            "reason_required",
+            "ada",
+            "PUT",
+            "/api/v1/flags/f/enabled?override=true",
+            &json!({"enabled": true}),
+        );
         let body = json!({"enabled": true, "reason": "the incident is over"});
         people.expect(200, "ada", "PUT", "/api/v1/flags/f/enabled?override=true", &body);
         let audit = people.expect(200, "ada", "GET", "/api/v1/audit?subject=flag/f&limit=1", &Value::Null);
-        assert_eq!((&audit["items"][0]["action"], &audit["items"][0]["actor"]), (&json!("flag.override"), &json!("ada")));
+        assert_eq!(
+            (&audit["items"][0]["action"], &audit["items"][0]["actor"]),
+            (&json!("flag.override"), &json!("ada"))
+        );
     });
 }
 
@@ -104,12 +113,28 @@ fn a_limit_is_not_raised_by_the_way() {
     each_database(|database| {
         let people = People::new(&database);
         people.expect(201, "ada", "POST", "/api/v1/flags", &limited(0));
-        for protection in [json!({}), json!({"percent_per_hour": 6.0, "population": 1000}), json!({"percent_per_hour": 5.0, "population": 1001})] {
+        for protection in [
+            json!({}),
+            json!({"percent_per_hour": 6.0, "population": 1000}),
+            json!({"percent_per_hour": 5.0, "population": 1001}),
+        ] {
             people.refused("override_needed", "ada", "PUT", "/api/v1/flags/f?reason=more", &flag("f", 0, protection));
         }
         let stricter = flag("f", 1_000, json!({"percent_per_hour": 1.0, "population": 1000, "reason_required": true}));
         people.expect(200, "ada", "PUT", "/api/v1/flags/f?reason=less", &stricter);
-        people.refused("exposure_limit", "ada", "PUT", "/api/v1/flags/f?reason=more", &flag("f", 1_001, stricter["protection"].clone()));
-        people.expect(200, "ada", "PUT", "/api/v1/flags/f?reason=all%20of%20it&override=true", &flag("f", 100_000, json!({})));
+        people.refused(
+            "exposure_limit",
+            "ada",
+            "PUT",
+            "/api/v1/flags/f?reason=more",
+            &flag("f", 1_001, stricter["protection"].clone()),
+        );
+        people.expect(
+            200,
+            "ada",
+            "PUT",
+            "/api/v1/flags/f?reason=all%20of%20it&override=true",
+            &flag("f", 100_000, json!({})),
+        );
     });
 }

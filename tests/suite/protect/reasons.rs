@@ -32,7 +32,13 @@ fn every_write_of_the_flag_and_of_its_cohorts_says_why() {
         assert_eq!(people.version("f"), first.as_i64().unwrap(), "nothing was written");
         people.expect(200, "ada", "PUT", "/api/v1/cohorts/free/ids", &json!("1\n2\n"));
         people.expect(200, "ada", "PUT", "/api/v1/cohorts/beta/ids?reason=wave", &json!("1\n2\n"));
-        people.expect(200, "ada", "PUT", "/api/v1/flags/f/rollouts/0", &json!({"variant": "new", "percent": 2, "reason": "on"}));
+        people.expect(
+            200,
+            "ada",
+            "PUT",
+            "/api/v1/flags/f/rollouts/0",
+            &json!({"variant": "new", "percent": 2, "reason": "on"}),
+        );
         let restoration = format!("/api/v1/flags/f/history/{first}/restoration");
         people.refused("reason_required", "ada", "POST", &restoration, &Value::Null);
         people.expect(200, "ada", "POST", &format!("{restoration}?reason=back"), &Value::Null);

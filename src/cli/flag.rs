@@ -7,16 +7,16 @@ use serde_json::json;
 
 use super::flag_preview::PreviewArguments;
 use super::flag_show::Filter;
-use super::{Output, Settings, Why, flag_explain, flag_history, flag_show};
+use super::{Output, Settings, Word, flag_explain, flag_history, flag_show, proposal};
+use crate::database::DatabaseConnection;
 use crate::flags::{Flag, RolloutStep, ShareStep, Stepped};
 use crate::http::api::flags::FlagAnswer;
 use crate::http::api::rollouts::RolloutAnswer;
 use crate::primitives::{FlagKey, VariantName};
-use crate::store::Store;
 use crate::store::flag_rollouts::{self, Stepping};
 use crate::store::flag_versions::{self, Restoration};
-use crate::store::flags::{self, StoredFlag};
-use crate::store::protection::Authority;
+use crate::store::flags::{self, FlagWrite, StoredFlag};
+use crate::store::{Origin, Store};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -34,7 +34,7 @@ pub enum Command {
         /// A file, or - for stdin
         file: String,
         #[command(flatten)]
-        why: Why,
+        why: Word,
     },
     /// Replace a flag by its JSON
     #[command(visible_alias = "replace")]
@@ -48,7 +48,7 @@ pub enum Command {
         #[command(flatten)]
         preview: PreviewArguments,
         #[command(flatten)]
-        why: Why,
+        why: Word,
     },
     /// Give a variant another share of a rule: it takes what it lacks from one donor, or gives it back, and nobody else moves
     Rollout(RolloutArguments),
@@ -59,7 +59,7 @@ pub enum Command {
         #[arg(long, value_name = "NUMBER")]
         if_version: Option<i64>,
         #[command(flatten)]
-        why: Why,
+        why: Word,
     },
     /// Throw the kill switch: everybody gets the off variant
     #[command(visible_alias = "disable")]
@@ -68,7 +68,7 @@ pub enum Command {
         #[command(flatten)]
         preview: PreviewArguments,
         #[command(flatten)]
-        why: Why,
+        why: Word,
     },
     /// Release the kill switch
     #[command(visible_alias = "enable")]
@@ -77,7 +77,7 @@ pub enum Command {
         #[command(flatten)]
         preview: PreviewArguments,
         #[command(flatten)]
-        why: Why,
+        why: Word,
     },
     /// List every version that a flag has had, and what each changed; those of a removed flag too
     History {
@@ -108,7 +108,7 @@ pub enum Command {
         #[command(flatten)]
         preview: PreviewArguments,
         #[command(flatten)]
-        why: Why,
+        why: Word,
     },
     /// Evaluate a flag and explain the outcome: every rule and clause with the values that were compared; nothing is recorded
     #[command(visible_alias = "evaluate")]
@@ -137,7 +137,7 @@ pub struct RolloutArguments {
     #[command(flatten)]
     preview: PreviewArguments,
     #[command(flatten)]
-    why: Why,
+    why: Word,
 }
 
 pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Result<u8> {
@@ -149,7 +149,8 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
         Command::Create { file, why } => {
             let flag = read_flag(&file)?;
             let data = serde_json::to_string(&flag)?;
-            print(output, store.write(|conn| flags::create(conn, flag.key(), &data, settings.origin(&why)))?);
+            let create = FlagWrite::Create(&data);
+            write(settings, output, &store, (flag.key(), &why), create)?;
         }
         Command::Set { file, preview, .. } if preview.is_wanted() => {
             preview.run(settings, output, &store, read_flag(&file)?)?;
@@ -157,13 +158,17 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
         Command::Set { file, if_version, why, .. } => {
             let flag = read_flag(&file)?;
             let data = serde_json::to_string(&flag)?;
-            let origin = settings.origin(&why);
-            print(output, store.write(|conn| flags::replace(conn, flag.key(), &data, if_version, origin))?);
+            let replace = FlagWrite::Replace { data: &data, seen: if_version };
+            write(settings, output, &store, (flag.key(), &why), replace)?;
         }
         Command::Rollout(arguments) => rollout(settings, output, &store, &arguments)?,
         Command::Delete { key, if_version, why } => {
-            store.write(|conn| flags::remove(conn, &key, if_version, settings.origin(&why)))?;
-            output.result(&json!({ "removed": key }), &format!("{key} is removed; its history stays"));
+            let removed = proposal::write(settings, output, &store, &why, |conn, authority, origin| {
+                flags::write(conn, &key, FlagWrite::Remove { seen: if_version }, authority, origin)
+            })?;
+            if removed.is_some() {
+                output.result(&json!({ "removed": key }), &format!("{key} is removed; its history stays"));
+            }
         }
         Command::Kill { key, preview, why } => switch(settings, output, &store, (&key, false), (&preview, &why))?,
         Command::Revive { key, preview, why } => switch(settings, output, &store, (&key, true), (&preview, &why))?,
@@ -175,9 +180,10 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
             preview.run(settings, output, &store, Flag::parse(&data)?)?;
         }
         Command::Restore { key, to, if_version, why, .. } => {
-            let wanted = Restoration { version: to, seen: if_version, authority: Authority::ALONE };
-            let origin = settings.origin(&why);
-            print(output, store.write(|conn| flag_versions::restore(conn, &key, wanted, origin))?);
+            let restored = proposal::write(settings, output, &store, &why, |conn, authority, origin| {
+                flag_versions::restore(conn, &key, Restoration { version: to, seen: if_version, authority }, origin)
+            })?;
+            restored.into_iter().for_each(|stored| print(output, stored));
         }
         Command::Explain(arguments) => flag_explain::run(settings, output, store, &arguments)?,
     }
@@ -195,9 +201,11 @@ fn rollout(settings: &Settings, output: &Output, store: &Store, wanted: &Rollout
         let flag = store.read(|conn| flags::get(conn, &wanted.key)?.parse())?;
         return wanted.preview.run(settings, output, store, flag.with_step(&step)?.flag);
     }
-    let stepping = Stepping { step: &step, seen: wanted.if_version, authority: Authority::ALONE };
-    let origin = settings.origin(&wanted.why);
-    let (stored, stepped) = store.write(|conn| flag_rollouts::step(conn, &wanted.key, stepping, origin))?;
+    let taken = proposal::write(settings, output, store, &wanted.why, |conn, authority, origin| {
+        let stepping = Stepping { step: &step, seen: wanted.if_version, authority };
+        flag_rollouts::step(conn, &wanted.key, stepping, origin)
+    })?;
+    let Some((stored, stepped)) = taken else { return Ok(()) };
     let Stepped { donor, before, after, .. } = &stepped;
     let text = format!(
         "{}, rules[{rule}]: `{}` has {after} % (before: {before} %), with `{donor}` at the other end; version {}",
@@ -213,13 +221,31 @@ fn switch(
     output: &Output,
     store: &Store,
     (key, enabled): (&FlagKey, bool),
-    (preview, why): (&PreviewArguments, &Why),
+    (preview, why): (&PreviewArguments, &Word),
 ) -> anyhow::Result<()> {
     if preview.is_wanted() {
         let flag = store.read(|conn| flags::get(conn, key)?.parse())?;
         return preview.run(settings, output, store, flag.with_enabled(enabled));
     }
-    print(output, store.write(|conn| flags::set_enabled(conn, key, enabled, settings.origin(why)))?);
+    let switched = proposal::write(settings, output, store, why, |conn, authority, origin| {
+        flags::set_enabled_as(conn, key, enabled, authority, origin)
+    })?;
+    switched.into_iter().for_each(|stored| print(output, stored));
+    Ok(())
+}
+
+fn write(
+    settings: &Settings,
+    output: &Output,
+    store: &Store,
+    (key, why): (&FlagKey, &Word),
+    write: FlagWrite<'_>,
+) -> anyhow::Result<()> {
+    let work = |conn: &mut DatabaseConnection, authority, origin: Origin<'_>| {
+        flags::write(conn, key, write, authority, origin)
+    };
+    let written = proposal::write(settings, output, store, why, work)?;
+    written.into_iter().for_each(|stored| print(output, stored));
     Ok(())
 }
 

@@ -19,6 +19,7 @@ mod flag_show;
 mod installed;
 mod job;
 mod output;
+mod proposal;
 mod report;
 mod routing;
 mod serve;
@@ -33,7 +34,7 @@ use clap::{Parser, Subcommand};
 
 pub use installed::installed;
 pub use output::{Output, table};
-pub use settings::{Settings, Why};
+pub use settings::{Settings, Why, Word};
 
 /// Phase in the change that "can't be phased in": feature flags, dual-write translation and comparison reports.
 #[derive(Debug, Parser)]
@@ -54,6 +55,9 @@ enum Command {
     /// Create, list, change and remove flags
     #[command(subcommand)]
     Flag(flag::Command),
+    /// List, show, approve and reject writes that wait for a second person
+    #[command(subcommand)]
+    Proposal(proposal::Command),
     /// Create, import, list and remove cohorts
     #[command(subcommand)]
     Cohort(cohort::Command),
@@ -94,6 +98,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Serve(arguments) => serve::run(&settings, arguments),
         Command::Demo(arguments) => demo::run(&settings, &output, arguments),
         Command::Flag(command) => flag::run(&settings, &output, command),
+        Command::Proposal(command) => proposal::run(&settings, &output, command),
         Command::Cohort(command) => cohort::run(&settings, &output, command),
         Command::Change(command) => change::run(&settings, &output, command),
         Command::Backfill(arguments) => backfill::run(&settings, &output, arguments),

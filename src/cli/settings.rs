@@ -40,6 +40,16 @@ pub struct Why {
     pub reason: String,
 }
 
+/// Why a flag is written, and whether its limits are set aside.
+#[derive(Debug, Clone, Args)]
+pub struct Word {
+    #[command(flatten)]
+    pub why: Why,
+    /// Set aside how many subjects may move in an hour, and the ban on weakening a protection; it takes a reason
+    #[arg(long = "override")]
+    pub overriding: bool,
+}
+
 impl Settings {
     /// The service's store, its tables brought up to date.
     pub fn open_store(&self) -> Result<Store, StoreError> {

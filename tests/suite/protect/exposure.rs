@@ -140,8 +140,9 @@ fn any_rule(random: &mut Random) -> Value {
                 .filter(|at| ends[*at] < ends[*at + 1])
                 .map(|at| json!({"variant": names[at], "from": ends[at], "to": ends[at + 1]}))
                 .collect();
+            let seed = ["s", "t"][random.index(2)];
             let attribute = if random.is_one_in(4) { "account" } else { "targetingKey" };
-            json!({"rollout": {"seed": ["s", "t"][random.index(2)], "attribute": attribute, "ranges": ranges}})
+            json!({"rollout": {"seed": seed, "attribute": attribute, "ranges": ranges}})
         }
     };
     let mut rule = json!({"serve": serve});

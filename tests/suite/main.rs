@@ -8,6 +8,7 @@ mod change;
 mod cli;
 mod database;
 mod examples;
+mod flags;
 mod fuzz;
 mod house;
 mod ofrep;

@@ -29,6 +29,7 @@ mod schema;
 mod snapshot_file;
 pub mod sorted_ids;
 pub mod state;
+pub mod stream_tokens;
 pub mod tokens;
 pub mod upload;
 

@@ -196,6 +196,18 @@ fn record(
     )
 }
 
+impl Token {
+    fn usable(&self, now: Instant) -> Result<&Self, Refusal> {
+        if self.revoked_at.is_some() {
+            return Err(Refusal::Revoked);
+        }
+        if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(Refusal::Expired);
+        }
+        Ok(self)
+    }
+}
+
 impl TryFrom<TokenRow> for Token {
     type Error = StoreError;
 
@@ -300,12 +312,16 @@ impl Keyring {
         if !bool::from(sha256(text).as_bytes().ct_eq(hash.as_bytes())) {
             return Err(Refusal::Unknown);
         }
-        if token.revoked_at.is_some() {
-            return Err(Refusal::Revoked);
-        }
-        if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(Refusal::Expired);
-        }
-        Ok(token)
+        token.usable(now)
+    }
+
+    /// The token with this id, for who has shown before that it is theirs.
+    pub fn check_id(&self, id: &str, now: Instant) -> Result<&Token, Refusal> {
+        self.by_id.get(id).ok_or(Refusal::Unknown)?.0.usable(now)
+    }
+
+    /// A token and the hash of its secret.
+    pub(super) fn entry(&self, id: &str) -> Option<(&Token, &str)> {
+        self.by_id.get(id).map(|(token, hash)| (token, hash.as_str()))
     }
 }

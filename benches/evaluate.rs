@@ -4,31 +4,15 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use changeover::flags::{Asked, Cohort, CohortIds, Context, Flag, Snapshot, VersionedFlag};
-use changeover::http::ofrep::{Evaluator, bulk, single};
+use changeover::flags::{Cohort, CohortIds, Context, Flag, Snapshot, VersionedFlag};
+use changeover::http::ofrep::{Asking, Prepared};
 use changeover::primitives::{CohortName, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
+use prometheus::IntCounter;
 use serde_json::{Value, json};
 
 const NOW: Instant = Instant::from_micros(0);
 const COHORT_SIZE: u64 = 1_000_000;
-
-struct Plain;
-
-impl Evaluator for Plain {
-    fn now(&self) -> Instant {
-        NOW
-    }
-
-    fn evaluate<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        flag: &'s changeover::flags::SnapshotFlag,
-        context: &Context,
-    ) -> changeover::flags::Evaluation<'s> {
-        snapshot.evaluate_in(flag, Asked { context, now: NOW }, snapshot)
-    }
-}
 
 fn flag(key: &str, rules: &Value) -> VersionedFlag {
     let json = json!({"key": key, "type": "string", "variants": {"old": "old", "new": "new"}, "default_variant": "old",
@@ -91,16 +75,19 @@ fn evaluate(criterion: &mut Criterion) {
             bench.iter(|| black_box(contexts.next().map(|context| snapshot.evaluate(key, context, NOW))));
         });
     }
+    let (prepared, count) = (Prepared::new(Arc::new(snapshot)), IntCounter::new("evaluations", "all").unwrap());
+    let counter = |_: &str, _: &str| count.clone();
+    let asking = Asking { prepared: &prepared, now: NOW, stale_since: None, offer: None, counter: &counter };
     let body = br#"{"context":{"targetingKey":"user-1","account":{"plan":"pro","seats":10},"country":"NZ"}}"#;
     criterion.bench_function("ofrep/single, body to body", |bench| {
-        bench.iter(|| black_box(single(&snapshot, "rollout", black_box(body), &Plain)));
+        bench.iter(|| black_box(asking.single("rollout", black_box(body))));
     });
     criterion.bench_function("ofrep/bulk of 100 flags, body to body", |bench| {
-        bench.iter(|| black_box(bulk(&snapshot, black_box(body), None, &Plain)));
+        bench.iter(|| black_box(asking.bulk(black_box(body), None)));
     });
-    let tag = bulk(&snapshot, body, None, &Plain).etag;
+    let tag = asking.bulk(body, None).etag;
     criterion.bench_function("ofrep/bulk of 100 flags, not modified", |bench| {
-        bench.iter(|| black_box(bulk(&snapshot, black_box(body), tag.as_deref(), &Plain)));
+        bench.iter(|| black_box(asking.bulk(black_box(body), tag.as_deref())));
     });
 }
 

@@ -103,7 +103,8 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
         .context("no thread could be started")?;
     let state = AppState::new(memory, app, Metrics::new(overview)?)
         .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60))
-        .limited(arguments.http.limits());
+        .limited(arguments.http.limits())
+        .streaming(arguments.http.streams());
     if let Some(first) = first {
         say_first_token(&first);
     }

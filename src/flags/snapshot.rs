@@ -135,7 +135,13 @@ impl Snapshot {
 
     #[must_use]
     pub fn find_flag(&self, key: &str) -> Option<&SnapshotFlag> {
-        self.by_key.get(key).and_then(|at| self.flags.get(*at))
+        self.position(key).and_then(|at| self.flags.get(at))
+    }
+
+    /// Where in [`Snapshot::flags`] a flag is.
+    #[must_use]
+    pub fn position(&self, key: &str) -> Option<usize> {
+        self.by_key.get(key).copied()
     }
 
     #[must_use]

@@ -82,16 +82,26 @@ impl<P: Permission> FromRequest for Caller<P> {
 
 /// The token in `Authorization: Bearer …` or `X-API-Key: …`, unless it, or whoever sends a wrong one, asks too often.
 pub fn authenticate(request: &HttpRequest) -> Result<Token, Problem> {
+    checked(request, Token::clone)
+}
+
+/// [`authenticate`], for who needs less of the token than all of it.
+pub fn checked<T>(request: &HttpRequest, take: impl FnOnce(&Token) -> T) -> Result<T, Problem> {
     let state = request.app_data::<web::Data<AppState>>().ok_or_else(|| Problem::internal(&"there is no state"))?;
     let Some(text) = token_text(request) else {
         return Err(refused(state, request, "Send `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`."));
     };
-    let token = state.memory().keyring().check(text, state.now()).cloned();
-    let token = token.map_err(|refusal| refused(state, request, sentence(refusal)))?;
+    let keyring = state.memory().keyring();
+    let token = keyring.check(text, state.now()).map_err(|refusal| refused(state, request, sentence(refusal)))?;
+    within_limit(state, token)?;
+    Ok(take(token))
+}
+
+/// Counts a request of a token, and refuses one too many.
+pub fn within_limit(state: &AppState, token: &Token) -> Result<(), Problem> {
     state.limits().take(&token.id).map_err(|wait| {
         Problem::rate_limited(wait, format!("The token `{}` asks more often than it may: slow down.", token.name))
-    })?;
-    Ok(token)
+    })
 }
 
 /// 401, or 429 for an address that has had too many of them.
@@ -112,7 +122,7 @@ pub fn sentence(refusal: Refusal) -> &'static str {
     }
 }
 
-fn token_text(request: &HttpRequest) -> Option<&str> {
+pub fn token_text(request: &HttpRequest) -> Option<&str> {
     let headers = request.headers();
     if let Some(authorization) = headers.get(AUTHORIZATION) {
         let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;

@@ -3,32 +3,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, ResponseError};
+use prometheus::IntCounter;
+use tokio::sync::watch;
 
-use super::auth::authenticate;
-use super::ofrep::{Denied, Host};
+use super::auth::{checked, refused, sentence, token_text, within_limit};
+use super::events::Streams;
+use super::ofrep::{Denied, Host, Prepared, offer, query_value};
+use super::problem::Problem;
 use super::state::AppState;
 use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag, Why};
 use crate::primitives::{ChangeName, Instant, Period};
 use crate::routing::{Question, RoutingError, Side};
+use crate::store::tokens::{Refusal, token_id};
 use crate::translation::TranslationError;
 
 impl Host for AppState {
-    fn snapshot(&self) -> Arc<Snapshot> {
-        Self::snapshot(self)
+    fn prepared(&self) -> Arc<Prepared> {
+        Self::prepared(self)
+    }
+
+    fn versions(&self) -> watch::Receiver<i64> {
+        self.memory().subscribe()
     }
 
     fn now(&self) -> Instant {
         Self::now(self)
     }
 
+    fn stale_since(&self, now: Instant) -> Option<Instant> {
+        let freshness = self.memory().freshness(now);
+        freshness.is_stale.then_some(freshness.confirmed_at)
+    }
+
     fn authorize(&self, request: &HttpRequest) -> Result<(), Denied> {
         // Every role covers evaluation.
-        authenticate(request).map(drop).map_err(|problem| Denied {
-            status: problem.status_code(),
-            details: problem.to_string(),
-            retry_after: problem.retry_after().map(Duration::from_secs),
-        })
+        checked(request, |_| ()).map_err(|problem| denied(&problem))
     }
 
     /// The side of the user's group. Where it cannot be told the answer is a failure, never a guess: `old` for a user who is
@@ -62,13 +73,54 @@ impl Host for AppState {
         }
     }
 
-    fn count(&self, flag: &SnapshotFlag, evaluation: &Evaluation<'_>, took: Duration) {
-        let variant = match evaluation {
-            Evaluation::Served(served) => served.variant.name.as_str(),
-            Evaluation::Failed(_) => "(failed)",
-        };
-        self.metrics().evaluated(flag.flag().key().as_str(), variant, took);
+    fn counter(&self, flag: &str, variant: &str) -> IntCounter {
+        self.metrics().evaluations(flag, variant)
     }
+
+    fn took(&self, took: Duration) {
+        self.metrics().evaluated(took);
+    }
+
+    fn streams(&self) -> Option<&Arc<Streams>> {
+        let streams = Self::streams(self);
+        (streams.settings.streams_max > 0).then_some(streams)
+    }
+
+    fn offer(&self, request: &HttpRequest) -> Option<String> {
+        let settings = &Host::streams(self)?.settings;
+        let token = self.memory().keyring().sign_stream(token_id(token_text(request)?)?, self.now())?;
+        let prefix = self.limits().forwarded_prefix(request).unwrap_or_default();
+        Some(offer(settings.public_url.as_deref(), prefix, &token))
+    }
+
+    /// By the token in the URL, or by the API token itself where a client can send it.
+    fn authorize_stream(&self, request: &HttpRequest) -> Result<String, Denied> {
+        let Some(text) = query_value(request.query_string(), "token") else {
+            return checked(request, |token| token.id.clone()).map_err(|problem| denied(&problem));
+        };
+        let keyring = self.memory().keyring();
+        let token = match keyring.check_stream(&text, self.now()) {
+            Ok(token) => token,
+            // It was ours: that is no guess at a token.
+            Err(Refusal::Expired) => {
+                let details = "the stream's token has expired: ask for all flags, and connect to the stream that the answer names";
+                let status = StatusCode::UNAUTHORIZED;
+                return Err(Denied { status, details: details.to_owned(), retry_after: None });
+            }
+            Err(refusal) => return Err(denied(&refused(self, request, sentence(refusal)))),
+        };
+        within_limit(self, token).map_err(|problem| denied(&problem))?;
+        Ok(token.id.clone())
+    }
+
+    fn is_stream_allowed(&self, token_id: &str) -> bool {
+        self.memory().keyring().check_id(token_id, self.now()).is_ok()
+    }
+}
+
+fn denied(problem: &Problem) -> Denied {
+    let retry_after = problem.retry_after().map(Duration::from_secs);
+    Denied { status: problem.status_code(), details: problem.to_string(), retry_after }
 }
 
 /// The error itself, where several questions waited for one answer.

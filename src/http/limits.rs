@@ -69,6 +69,15 @@ impl Limits {
         }
     }
 
+    /// The path that the proxy in front of us has taken away from the beginning of URLs.
+    #[must_use]
+    pub fn forwarded_prefix<'r>(&self, request: &'r HttpRequest) -> Option<&'r str> {
+        let prefix = request.headers().get("X-Forwarded-Prefix").filter(|_| self.is_behind_proxy)?;
+        let prefix = prefix.to_str().ok()?.trim_end_matches('/');
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
+        (prefix.starts_with('/') && !prefix.starts_with("//") && prefix.bytes().all(is_plain)).then_some(prefix)
+    }
+
     fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
         let peer = request.peer_addr()?.ip();
         let forwarded = self.is_behind_proxy.then(|| forwarded(request)).flatten();

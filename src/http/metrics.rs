@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 mod changes;
+mod requests;
 mod truth;
 
 use std::sync::Arc;
@@ -11,18 +12,20 @@ use std::time::{Duration, Instant as Clock};
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use arc_swap::ArcSwap;
 use prometheus::core::Collector;
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
 
 use self::catalogue::{
-    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, POOL, REQUEST_SECONDS, REQUESTS, WRITE_RETRIES, WRITES,
+    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, EVENT_STREAMS, EVENTS, POOL, WRITE_RETRIES, WRITES,
 };
 use self::changes::Changes;
-use self::truth::Truth;
+use self::requests::Requests;
+use self::truth::{Truth, raise};
 
 use super::problem::Problem;
 use super::state::AppState;
@@ -36,8 +39,9 @@ pub struct Metrics {
     registry: Registry,
     evaluations: IntCounterVec,
     evaluation_seconds: Histogram,
-    requests: IntCounterVec,
-    request_seconds: HistogramVec,
+    requests: Requests,
+    event_streams: IntGauge,
+    events: IntCounter,
     truth: Truth,
     cohort_ids: IntGaugeVec,
     pool_connections: IntGaugeVec,
@@ -48,14 +52,13 @@ pub struct Metrics {
 impl Metrics {
     /// Registers every metric. `overview` is where a job puts what it reads of the changes.
     pub fn new(overview: Arc<ArcSwap<Overview>>) -> Result<Self, prometheus::Error> {
-        let request_seconds = HistogramOpts::from(REQUEST_SECONDS.opts())
-            .buckets(vec![0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0]);
         let evaluation_seconds = HistogramOpts::from(EVALUATION_SECONDS.opts()).buckets(EVALUATION_BUCKETS.to_vec());
         let metrics = Self {
             evaluations: IntCounterVec::new(EVALUATIONS.opts(), EVALUATIONS.labels)?,
             evaluation_seconds: Histogram::with_opts(evaluation_seconds)?,
-            requests: IntCounterVec::new(REQUESTS.opts(), REQUESTS.labels)?,
-            request_seconds: HistogramVec::new(request_seconds, REQUEST_SECONDS.labels)?,
+            requests: Requests::new()?,
+            event_streams: IntGauge::with_opts(EVENT_STREAMS.opts())?,
+            events: IntCounter::with_opts(EVENTS.opts())?,
             truth: Truth::new()?,
             cohort_ids: IntGaugeVec::new(COHORT_IDS.opts(), COHORT_IDS.labels)?,
             pool_connections: IntGaugeVec::new(POOL.opts(), POOL.labels)?,
@@ -63,11 +66,13 @@ impl Metrics {
             write_retries: IntCounterVec::new(WRITE_RETRIES.opts(), WRITE_RETRIES.labels)?,
             registry: Registry::new(),
         };
-        let collectors: [Box<dyn Collector>; 10] = [
+        let collectors: [Box<dyn Collector>; 12] = [
             Box::new(metrics.evaluations.clone()),
             Box::new(metrics.evaluation_seconds.clone()),
-            Box::new(metrics.requests.clone()),
-            Box::new(metrics.request_seconds.clone()),
+            Box::new(metrics.requests.counts.clone()),
+            Box::new(metrics.requests.seconds.clone()),
+            Box::new(metrics.event_streams.clone()),
+            Box::new(metrics.events.clone()),
             Box::new(metrics.truth.clone()),
             Box::new(metrics.cohort_ids.clone()),
             Box::new(metrics.pool_connections.clone()),
@@ -81,9 +86,14 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// A flag was evaluated. Only for a flag that is in the snapshot: its key becomes a label.
-    pub fn evaluated(&self, flag: &str, variant: &str, took: Duration) {
-        self.evaluations.with_label_values(&[flag, variant]).inc();
+    /// Where evaluations of a flag are counted. Only for a flag that is in the snapshot: its key becomes a label.
+    #[must_use]
+    pub fn evaluations(&self, flag: &str, variant: &str) -> IntCounter {
+        self.evaluations.with_label_values(&[flag, variant])
+    }
+
+    /// How long an evaluation took; of a bulk answer, one of them on average.
+    pub fn evaluated(&self, took: Duration) {
         // No label: one histogram costs three additions, one for each flag would cost a look-up and fill the page.
         self.evaluation_seconds.observe(took.as_secs_f64());
     }
@@ -94,24 +104,11 @@ impl Metrics {
         self.write_retries.with_label_values(&[change]).inc_by(u64::from(retries));
     }
 
-    fn answered(&self, method: &Method, route: &str, status: u16, took: Duration) {
-        let method = match *method {
-            Method::GET
-            | Method::HEAD
-            | Method::POST
-            | Method::PUT
-            | Method::PATCH
-            | Method::DELETE
-            | Method::OPTIONS => method.as_str(),
-            _ => "other",
-        };
-        self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
-        self.request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
-    }
-
     fn look(&self, state: &AppState) {
         let snapshot = state.snapshot();
         self.truth.look(state);
+        self.event_streams.set(i64::try_from(state.streams().count()).unwrap_or(i64::MAX));
+        raise(&self.events, state.streams().sent());
         self.cohort_ids.reset();
         for cohort in snapshot.cohorts() {
             let count = i64::try_from(cohort.ids().len()).unwrap_or(i64::MAX);
@@ -143,11 +140,9 @@ pub async fn observe<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, actix_web::Error> {
     let started = Clock::now();
     let state = request.app_data::<Data<AppState>>().cloned();
-    let method = request.method().clone();
     let answer = next.call(request).await;
     if let (Some(state), Ok(answer)) = (state, &answer) {
-        let route = answer.request().match_pattern().unwrap_or_else(|| String::from("(none)"));
-        state.metrics().answered(&method, &route, answer.status().as_u16(), started.elapsed());
+        state.metrics().requests.answered(answer, started.elapsed());
     }
     answer
 }

@@ -5,6 +5,7 @@ pub mod api;
 pub mod auth;
 mod docs;
 pub mod etag;
+pub mod events;
 mod health;
 mod host;
 mod input;

@@ -1,6 +1,7 @@
 //! The server around the paths: workers, time limits, and a stop that lets running requests finish.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -8,6 +9,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, rt, web};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::events::Streams;
 use super::metrics::observe;
 use super::routes::configure;
 use super::state::AppState;
@@ -20,6 +22,7 @@ const STOP_SECONDS_MAX: u64 = 20;
 /// Serves until SIGTERM or SIGINT; then running requests finish, and new ones are not taken.
 pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
     rt::System::new().block_on(async move {
+        let streams = Arc::clone(state.streams());
         let data = web::Data::new(state);
         let server = HttpServer::new(move || {
             App::new().app_data(data.clone()).wrap(from_fn(keep)).wrap(from_fn(observe)).configure(configure)
@@ -29,19 +32,21 @@ pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
         .disable_signals()
         .listen(listener)?
         .run();
-        rt::spawn(stop_on_signal(server.handle())?);
+        rt::spawn(stop_on_signal(server.handle(), streams)?);
         server.await
     })
 }
 
 /// The signals are watched from here on, so none is missed before the future is polled.
-fn stop_on_signal(server: ServerHandle) -> std::io::Result<impl Future<Output = ()>> {
+fn stop_on_signal(server: ServerHandle, streams: Arc<Streams>) -> std::io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
         }
+        // Streams have no end of their own that a stop could wait for.
+        streams.close();
         server.stop(true).await;
     })
 }

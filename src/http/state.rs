@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use actix_web::web;
+use arc_swap::ArcSwap;
 
+use super::events::{StreamSettings, Streams};
 use super::limits::Limits;
 use super::metrics::Metrics;
+use super::ofrep::Prepared;
 use super::problem::{Code, Problem};
 use super::writing::{KEEP_DEFAULT, Writing};
 use crate::database::Database;
@@ -23,6 +26,8 @@ pub struct AppState {
     metrics: Arc<Metrics>,
     writing: Arc<Writing>,
     limits: Arc<Limits>,
+    prepared: Arc<ArcSwap<Prepared>>,
+    streams: Arc<Streams>,
 }
 
 impl AppState {
@@ -31,7 +36,9 @@ impl AppState {
     pub fn new(memory: Arc<Memory>, app: Database, metrics: Metrics) -> Self {
         let router = Arc::new(Router::new(app.clone()));
         let (writing, limits) = (Arc::new(Writing::new(KEEP_DEFAULT)), Arc::default());
-        Self { memory, app, router, metrics: Arc::new(metrics), writing, limits }
+        let prepared = Arc::new(ArcSwap::from_pointee(Prepared::new(memory.snapshot())));
+        let streams = Arc::new(Streams::new(StreamSettings::default()));
+        Self { memory, app, router, metrics: Arc::new(metrics), writing, limits, prepared, streams }
     }
 
     /// Answers 429 to who asks too often.
@@ -44,6 +51,12 @@ impl AppState {
     #[must_use]
     pub fn keeping_answers(self, keep: std::time::Duration) -> Self {
         Self { writing: Arc::new(Writing::new(keep)), ..self }
+    }
+
+    /// Offers and keeps event streams so.
+    #[must_use]
+    pub fn streaming(self, settings: StreamSettings) -> Self {
+        Self { streams: Arc::new(Streams::new(settings)), ..self }
     }
 
     #[must_use]
@@ -83,6 +96,24 @@ impl AppState {
     #[must_use]
     pub fn writing_kept(&self) -> &Arc<Writing> {
         &self.writing
+    }
+
+    /// What flags are evaluated on, with what answers have in common.
+    #[must_use]
+    pub fn prepared(&self) -> Arc<Prepared> {
+        let (snapshot, known) = (self.memory.snapshot(), self.prepared.load_full());
+        if Arc::ptr_eq(known.snapshot(), &snapshot) {
+            return known;
+        }
+        let prepared = Arc::new(Prepared::new(snapshot));
+        self.prepared.store(Arc::clone(&prepared));
+        prepared
+    }
+
+    /// The open event streams.
+    #[must_use]
+    pub fn streams(&self) -> &Arc<Streams> {
+        &self.streams
     }
 
     /// How often a client may ask.

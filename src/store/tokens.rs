@@ -248,6 +248,12 @@ pub struct SavedToken {
     revoked_at: Option<i64>,
 }
 
+/// The id in a token's text. It is no secret.
+#[must_use]
+pub fn token_id(text: &str) -> Option<&str> {
+    text.strip_prefix("co_")?.split('_').next()
+}
+
 /// Why a token was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -307,7 +313,7 @@ impl Keyring {
 
     /// The token that `text` is. The hash is compared in constant time; the id in the text is no secret.
     pub fn check(&self, text: &str, now: Instant) -> Result<&Token, Refusal> {
-        let id = text.strip_prefix("co_").and_then(|rest| rest.split('_').next()).ok_or(Refusal::Unknown)?;
+        let id = token_id(text).ok_or(Refusal::Unknown)?;
         let (token, hash) = self.by_id.get(id).ok_or(Refusal::Unknown)?;
         if !bool::from(sha256(text).as_bytes().ct_eq(hash.as_bytes())) {
             return Err(Refusal::Unknown);

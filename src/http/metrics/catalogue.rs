@@ -50,6 +50,10 @@ metrics! {
         "Evaluations by flag and variant served.";
     EVALUATION_SECONDS = Histogram "changeover_evaluation_seconds" [],
         "Time to evaluate one flag for one context; for a change's flag with the question for the group's side.";
+    EVENT_STREAMS = Gauge "changeover_event_streams" [],
+        "Event streams that are open.";
+    EVENTS = Counter "changeover_events_total" [],
+        "Events sent on streams: clients told that the configuration has changed.";
     SNAPSHOT_VERSION = Gauge "changeover_snapshot_version" [],
         "The version of the configuration that flags are evaluated on.";
     SNAPSHOT_AGE = Gauge "changeover_snapshot_age_seconds" [],

@@ -1,9 +1,12 @@
-//! OFREP's answers, from a snapshot and a request: no actix, no state, nothing that waits.
+//! OFREP's answers, from a configuration and a request: no actix, no clock, nothing that waits.
 
-use serde::{Serialize, Serializer};
+use prometheus::IntCounter;
+use serde::Serialize;
 
-use super::{etag, request};
-use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag};
+use super::etag::{self, Basis};
+use super::prepared::{Outcome, Prepared, Surroundings, write_failure};
+use super::request;
+use crate::flags::{Asked, Context, Failure};
 use crate::primitives::Instant;
 
 /// An answer to be sent as `application/json`.
@@ -16,59 +19,123 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// How a flag is evaluated: the snapshot alone, or, for a change's flag, routing. Called once for each flag asked for.
-pub trait Evaluator {
-    /// The instant as of which flags are evaluated.
-    fn now(&self) -> Instant;
-
-    fn evaluate<'s>(&self, snapshot: &'s Snapshot, flag: &'s SnapshotFlag, context: &Context) -> Evaluation<'s>;
+/// How answers are made: as of when, how fresh, and with whose help.
+pub struct Asking<'a> {
+    pub prepared: &'a Prepared,
+    pub now: Instant,
+    /// When the database was last heard of, if that is too long ago.
+    pub stale_since: Option<Instant>,
+    /// What is offered in `eventStreams`, as JSON.
+    pub offer: Option<&'a str>,
+    /// Where evaluations of a flag and a variant are counted.
+    pub counter: &'a dyn Fn(&str, &str) -> IntCounter,
 }
 
-/// Answers `POST …/flags/{key}`; `key` is decoded.
-pub fn single(snapshot: &Snapshot, key: &str, body: &[u8], evaluator: &impl Evaluator) -> Answer {
-    let evaluation = match (request::context(body), snapshot.find_flag(key)) {
-        (Err(failure), _) => Evaluation::Failed(failure),
-        (Ok(_), None) => Evaluation::Failed(Failure::FlagNotFound { key: key.chars().take(160).collect() }),
-        (Ok(context), Some(flag)) => evaluator.evaluate(snapshot, flag, &context),
-    };
-    let status = match &evaluation {
-        Evaluation::Served(_) => 200,
-        Evaluation::Failed(failure) => status(failure),
-    };
-    Answer { status, etag: None, body: json(&Item { key, evaluation }) }
-}
-
-/// Answers `POST …/flags`. Flags of a change are asked of the evaluator before the tag is compared, because their answers
-/// depend on more than the configuration; all others are evaluated only if the caller has not got them already.
-pub fn bulk(snapshot: &Snapshot, body: &[u8], if_none_match: Option<&str>, evaluator: &impl Evaluator) -> Answer {
-    let context = match request::context(body) {
-        Ok(context) => context,
-        Err(failure) => return failed(None, &failure),
-    };
-    let routed = snapshot.flags().iter().filter(|flag| flag.needs_routing());
-    let mut routed: Vec<Evaluation<'_>> = routed.map(|flag| evaluator.evaluate(snapshot, flag, &context)).collect();
-    let mut sides: Vec<String> = routed.iter().map(side).collect();
-    sides.push(format!("schedule {}", snapshot.schedule_step(evaluator.now())));
-    let etag = etag::of_bulk(snapshot, &context, &sides);
-    if if_none_match.is_some_and(|header| etag::is_named_by(header, &etag)) {
-        return Answer { status: 304, etag: Some(etag), body: Vec::new() };
+impl Asking<'_> {
+    /// Answers `POST …/flags/{key}` where no change is routed; `key` is decoded.
+    #[must_use]
+    pub fn single(&self, key: &str, body: &[u8]) -> Answer {
+        let found = self.prepared.snapshot().position(key);
+        match (request::context(body), found) {
+            (Err(failure), _) => failed(Some(key), &failure),
+            (Ok(_), None) => not_found(key),
+            (Ok(context), Some(at)) => self.answer_one(at, &self.evaluate(at, &context)),
+        }
     }
-    let mut routed = routed.drain(..);
-    let flags = snapshot.flags().iter().map(|flag| {
-        let routed = if flag.needs_routing() { routed.next() } else { None };
-        let evaluation = routed.unwrap_or_else(|| evaluator.evaluate(snapshot, flag, &context));
-        Item { key: flag.flag().key().as_str(), evaluation }
-    });
-    let body = json(&Bulk { flags: flags.collect(), metadata: SetMetadata { config_version: snapshot.version() } });
-    Answer { status: 200, etag: Some(etag), body }
+
+    /// Answers `POST …/flags` where no change is routed.
+    #[must_use]
+    pub fn bulk(&self, body: &[u8], if_none_match: Option<&str>) -> Answer {
+        match request::context(body) {
+            Err(failure) => failed(None, &failure),
+            Ok(context) => {
+                let routed = self.prepared.routed().iter().map(|at| self.evaluate(*at, &context)).collect();
+                self.answer_all(&context, routed, if_none_match)
+            }
+        }
+    }
+
+    /// Evaluates the flag at `at`, without routing.
+    #[must_use]
+    pub fn evaluate(&self, at: usize, context: &Context) -> Outcome {
+        let snapshot = &**self.prepared.snapshot();
+        match snapshot.flags().get(at) {
+            Some(flag) => Outcome::of(snapshot.evaluate_in(flag, Asked { context, now: self.now }, snapshot)),
+            None => Outcome::Failed(Failure::General(String::from("there is no such flag"))),
+        }
+    }
+
+    /// The answer for one flag that has been evaluated.
+    #[must_use]
+    pub fn answer_one(&self, at: usize, outcome: &Outcome) -> Answer {
+        let mut body = Vec::with_capacity(256);
+        let stale = stale(self.stale_since);
+        if let Some((flag, prepared)) = self.prepared.flag(at) {
+            prepared.write(&mut body, flag, outcome, &self.surroundings(&stale));
+        }
+        Answer { status: outcome.failure().map_or(200, status), etag: None, body }
+    }
+
+    /// The answer for all flags. Those that need routing have been evaluated, in the order of the flags: their outcomes depend on more
+    /// than the configuration and are part of the tag. All others are evaluated only if the caller has not got them already.
+    #[must_use]
+    pub fn answer_all(&self, context: &Context, routed: Vec<Outcome>, if_none_match: Option<&str>) -> Answer {
+        let sides: Vec<String> = routed.iter().map(side).collect();
+        let snapshot = self.prepared.snapshot();
+        let basis = Basis { snapshot, now: self.now, stale_since: self.stale_since, offer: self.offer };
+        let etag = etag::of_bulk(&basis, context, &sides);
+        if if_none_match.is_some_and(|header| etag::is_named_by(header, &etag)) {
+            return Answer { status: 304, etag: Some(etag), body: Vec::new() };
+        }
+        Answer { status: 200, etag: Some(etag), body: self.all(context, routed) }
+    }
+
+    fn all(&self, context: &Context, routed: Vec<Outcome>) -> Vec<u8> {
+        let stale = stale(self.stale_since);
+        let surroundings = self.surroundings(&stale);
+        let mut routed = routed.into_iter();
+        let mut body = Vec::with_capacity(512 + self.prepared.flags().len() * 192);
+        body.extend_from_slice(b"{\"flags\":[");
+        for (at, (flag, prepared)) in self.prepared.flags().enumerate() {
+            if at > 0 {
+                body.push(b',');
+            }
+            let routed = if flag.needs_routing() { routed.next() } else { None };
+            let outcome = routed.unwrap_or_else(|| self.evaluate(at, context));
+            prepared.write(&mut body, flag, &outcome, &surroundings);
+        }
+        let version = surroundings.config_version;
+        body.extend_from_slice(format!(r#"],"metadata":{{"configVersion":{version}{stale}}}"#).as_bytes());
+        if let Some(offer) = self.offer {
+            body.extend_from_slice(b",\"eventStreams\":");
+            body.extend_from_slice(offer.as_bytes());
+        }
+        body.push(b'}');
+        body
+    }
+
+    fn surroundings<'s>(&'s self, stale: &'s str) -> Surroundings<'s> {
+        Surroundings { config_version: self.prepared.snapshot().version(), stale, counter: self.counter }
+    }
+}
+
+/// The answer for a flag that is not there.
+#[must_use]
+pub fn not_found(key: &str) -> Answer {
+    failed(Some(key), &Failure::FlagNotFound { key: key.chars().take(160).collect() })
 }
 
 /// An error in OFREP's shape; `key` is the flag's, if one was asked for.
+#[must_use]
 pub fn failed(key: Option<&str>, failure: &Failure) -> Answer {
-    Answer { status: status(failure), etag: None, body: json(&ErrorBody::of(key, failure)) }
+    let mut body = vec![b'{'];
+    write_failure(&mut body, key, failure);
+    body.push(b'}');
+    Answer { status: status(failure), etag: None, body }
 }
 
 /// An error in OFREP's shape with a status of its own.
+#[must_use]
 pub fn refused(status: u16, key: Option<&str>, details: &str) -> Answer {
     Answer { status, ..failed(key, &Failure::General(details.to_owned())) }
 }
@@ -81,86 +148,20 @@ fn status(failure: &Failure) -> u16 {
     }
 }
 
-/// What routing's answer adds to the tag: the variant and its reason, or the failure.
-fn side(evaluation: &Evaluation<'_>) -> String {
-    match evaluation {
-        Evaluation::Served(served) => {
-            format!("{}={}/{}", served.flag.flag().key(), served.variant.name, served.why.reason())
-        }
-        Evaluation::Failed(failure) => format!("{}: {failure}", failure.code()),
+/// What metadata says while the database is away.
+fn stale(since: Option<Instant>) -> String {
+    since.map_or_else(String::new, |confirmed_at| format!(r#","stale":true,"confirmedAt":"{confirmed_at}""#))
+}
+
+/// What routing's answer adds to the tag, in the order of the flags: the variant and its reason, or the failure.
+fn side(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Served { variant_at, why } => format!("{variant_at} {why:?}"),
+        Outcome::Failed(failure) => format!("{}: {failure}", failure.code()),
     }
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn json(value: &impl Serialize) -> String {
     // Texts, numbers and maps with text keys always serialize.
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
-#[derive(Serialize)]
-struct Bulk<'a> {
-    flags: Vec<Item<'a>>,
-    metadata: SetMetadata,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SetMetadata {
-    config_version: i64,
-}
-
-/// One flag's answer.
-struct Item<'a> {
-    key: &'a str,
-    evaluation: Evaluation<'a>,
-}
-
-impl Serialize for Item<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.evaluation {
-            Evaluation::Served(served) => SuccessBody::of(self.key, served).serialize(serializer),
-            Evaluation::Failed(failure) => ErrorBody::of(Some(self.key), failure).serialize(serializer),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct SuccessBody<'a> {
-    key: &'a str,
-    value: &'a crate::flags::VariantValue,
-    reason: &'static str,
-    variant: &'a str,
-    metadata: FlagMetadata,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FlagMetadata {
-    flag_version: i64,
-}
-
-impl<'a> SuccessBody<'a> {
-    fn of(key: &'a str, served: &Served<'a>) -> Self {
-        Self {
-            key,
-            value: &served.variant.value,
-            reason: served.why.reason().as_str(),
-            variant: served.variant.name.as_str(),
-            metadata: FlagMetadata { flag_version: served.flag.version() },
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ErrorBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    error_code: &'static str,
-    error_details: String,
-}
-
-impl<'a> ErrorBody<'a> {
-    fn of(key: Option<&'a str>, failure: &Failure) -> Self {
-        Self { key, error_code: failure.code(), error_details: failure.to_string() }
-    }
+    serde_json::to_string(value).unwrap_or_default()
 }

@@ -2,27 +2,21 @@
 //! cookies play no part, so every origin may.
 
 use actix_web::HttpResponse;
-use actix_web::dev::ServiceRequest;
-use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderValue,
 };
 
-pub fn is_preflight(request: &ServiceRequest) -> bool {
-    request.method() == Method::OPTIONS
-}
-
 /// The answer to a preflight, which never carries a token.
-pub fn preflight() -> HttpResponse {
+pub fn preflight(methods: &'static str) -> HttpResponse {
     let mut response = HttpResponse::NoContent().finish();
     let headers = response.headers_mut();
     allow(headers);
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
     // `*` for what a page's tracing adds; it does not stand for Authorization, which is why the others are named.
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("Authorization, X-API-Key, Content-Type, If-None-Match, *"),
+        HeaderValue::from_static("Authorization, X-API-Key, Content-Type, If-None-Match, Last-Event-ID, *"),
     );
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
     response

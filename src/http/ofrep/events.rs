@@ -13,9 +13,8 @@ use actix_web::{HttpRequest, HttpResponse, rt, web};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as Clock, sleep_until, timeout};
 
-use super::request::query_value;
-use super::version::ConfigVersion;
-use super::{Denied, Host};
+use super::version::{ConfigVersion, query_value};
+use super::{Denied, Host, until_scheduled};
 use crate::http::events::{NoSeat, Seat, part_of};
 
 /// A client that does not take what it is sent for so long is given up.
@@ -43,8 +42,8 @@ pub fn offer(public_url: Option<&str>, prefix: &str, stream_token: &str) -> Stri
 }
 
 /// `GET /ofrep/v1/events?token=…`
-pub async fn connect<H: Host>(host: web::Data<H>, request: HttpRequest) -> HttpResponse {
-    let token_id = match host.authorize_stream(&request) {
+pub fn connect<H: Host>(host: web::Data<H>, request: &HttpRequest) -> HttpResponse {
+    let token_id = match host.authorize_stream(request) {
         Ok(token_id) => token_id,
         Err(denied) => return denied.into_response(),
     };
@@ -53,7 +52,7 @@ pub async fn connect<H: Host>(host: web::Data<H>, request: HttpRequest) -> HttpR
         Err(error) => return unavailable(error).into_response(),
     };
     let (sender, receiver) = mpsc::channel(1);
-    let told = last_event_id(&request).unwrap_or_default();
+    let told = last_event_id(request).unwrap_or_default();
     rt::spawn(Stream { host, seat, sender, told }.run());
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
@@ -140,20 +139,15 @@ impl<H: Host> Stream<H> {
     }
 
     fn current(&self) -> Event {
-        let snapshot = self.host.snapshot();
-        let version = ConfigVersion::of(&snapshot, self.host.now());
+        let prepared = self.host.prepared();
+        let snapshot = prepared.snapshot();
+        let version = ConfigVersion::of(snapshot, self.host.now());
         Event { id: version.to_string(), modified_s: snapshot.changed_at().as_micros().div_euclid(1_000_000) }
     }
 
     /// When a rule of the configuration begins to serve another variant.
     fn next_scheduled(&self) -> Clock {
-        let (snapshot, now) = (self.host.snapshot(), self.host.now());
-        let far = Duration::from_secs(24 * 60 * 60);
-        let wait = snapshot.next_scheduled(now).map_or(far, |at| {
-            let micros = at.as_micros().saturating_sub(now.as_micros());
-            Duration::from_micros(u64::try_from(micros).unwrap_or(0)).min(far)
-        });
-        Clock::now() + wait
+        Clock::now() + until_scheduled(self.host.prepared().snapshot(), self.host.now())
     }
 
     /// False if the client is gone, or does not take it.

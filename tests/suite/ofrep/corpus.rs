@@ -99,8 +99,11 @@ fn both_endpoints_answer_as_the_corpus_says() {
         match case.error {
             None => {
                 let value = case.value.unwrap();
+                let metadata = &single.json["metadata"];
+                assert_eq!((&metadata["flagVersion"], &metadata["configVersion"]), (&json!(1), &json!(1)), "{told}");
+                assert_eq!(metadata["rule"], json!(case.rule), "{told}");
                 let expected = json!({"key": case.flag, "value": value, "reason": case.reason, "variant": case.variant,
-                                      "metadata": {"flagVersion": 1}});
+                                      "metadata": metadata});
                 assert_eq!((single.status, &single.json), (200, &expected), "{told}");
                 // Equal as text too: 10 and 10.0 are one number to some readers of JSON, and two to others.
                 assert!(single.text.contains(&format!("\"value\":{value},")), "{told}");

@@ -27,7 +27,7 @@ fn assert_error(reply: &Reply, status: u16, key: Option<&str>, code: &str) {
 fn a_success_has_all_that_providers_ask_for() {
     let reply = server().post("/ofrep/v1/evaluate/flags/float", "");
     assert_eq!(reply.status, 200);
-    let expected = r#"{"key":"float","value":10.0,"reason":"STATIC","variant":"ten","metadata":{"flagVersion":3}}"#;
+    let expected = r#"{"key":"float","value":10.0,"variant":"ten","reason":"STATIC","metadata":{"flagVersion":3,"configVersion":3}}"#;
     assert_eq!(reply.text, expected);
     assert_eq!(reply.header("access-control-allow-origin"), "*");
     assert_eq!(reply.header("access-control-expose-headers"), "ETag, Retry-After");

@@ -1,7 +1,7 @@
 //! A server that has nothing but the two endpoints, over a snapshot that the test swaps as it likes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -12,26 +12,87 @@ use arc_swap::ArcSwap;
 use changeover::flags::{
     Cohort, Context, Evaluation, Failure, Flag, Served, Snapshot, SnapshotFlag, VersionedFlag, Why,
 };
-use changeover::http::ofrep::{Denied, Host, routes};
+use changeover::http::events::{StreamSettings, Streams};
+use changeover::http::ofrep::{Denied, Host, Prepared, routes};
 use changeover::primitives::{ChangeName, CohortName, Instant};
+use prometheus::IntCounter;
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// The token that the server takes.
 pub const TOKEN: &str = "secret";
 
 /// What the handlers see.
 pub struct TestHost {
-    snapshot: ArcSwap<Snapshot>,
-    evaluations: AtomicUsize,
+    prepared: ArcSwap<Prepared>,
+    versions: watch::Sender<i64>,
+    now: AtomicI64,
+    stale_since: AtomicI64,
+    evaluations: IntCounter,
+    streams: Arc<Streams>,
+    /// What `eventStreams` says; nothing if it is empty.
+    pub offer: ArcSwap<String>,
+}
+
+impl TestHost {
+    fn new(snapshot: Snapshot) -> Self {
+        Self {
+            versions: watch::Sender::new(snapshot.version()),
+            prepared: ArcSwap::from_pointee(Prepared::new(Arc::new(snapshot))),
+            now: AtomicI64::new(0),
+            stale_since: AtomicI64::new(0),
+            evaluations: IntCounter::new("evaluations", "all of them").unwrap(),
+            streams: Arc::new(Streams::new(StreamSettings::default())),
+            offer: ArcSwap::default(),
+        }
+    }
+
+    pub fn set_now(&self, micros: i64) {
+        self.now.store(micros, Ordering::Relaxed);
+    }
+
+    /// With 0 the answers are fresh.
+    pub fn set_stale_since(&self, micros: i64) {
+        self.stale_since.store(micros, Ordering::Relaxed);
+    }
 }
 
 impl Host for TestHost {
-    fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
+    fn prepared(&self) -> Arc<Prepared> {
+        self.prepared.load_full()
+    }
+
+    fn versions(&self) -> watch::Receiver<i64> {
+        self.versions.subscribe()
     }
 
     fn now(&self) -> Instant {
-        Instant::from_micros(0)
+        Instant::from_micros(self.now.load(Ordering::Relaxed))
+    }
+
+    fn stale_since(&self, _now: Instant) -> Option<Instant> {
+        let micros = self.stale_since.load(Ordering::Relaxed);
+        (micros > 0).then(|| Instant::from_micros(micros))
+    }
+
+    fn counter(&self, _flag: &str, _variant: &str) -> IntCounter {
+        self.evaluations.clone()
+    }
+
+    fn streams(&self) -> Option<&Arc<Streams>> {
+        Some(&self.streams)
+    }
+
+    fn offer(&self, _request: &HttpRequest) -> Option<String> {
+        Some(self.offer.load().to_string()).filter(|offer| !offer.is_empty())
+    }
+
+    fn authorize_stream(&self, request: &HttpRequest) -> Result<String, Denied> {
+        self.authorize(request).map(|()| String::from("test"))
+    }
+
+    fn is_stream_allowed(&self, _token_id: &str) -> bool {
+        true
     }
 
     fn authorize(&self, request: &HttpRequest) -> Result<(), Denied> {
@@ -68,10 +129,6 @@ impl Host for TestHost {
             None => Evaluation::Failed(Failure::General(String::from("no such user"))),
         }
     }
-
-    fn count(&self, _flag: &SnapshotFlag, _evaluation: &Evaluation<'_>, _took: std::time::Duration) {
-        self.evaluations.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// A running server; stopped when it is dropped.
@@ -97,8 +154,7 @@ impl Reply {
 
 impl TestServer {
     pub fn start(snapshot: Snapshot) -> Self {
-        let host =
-            web::Data::new(TestHost { snapshot: ArcSwap::from_pointee(snapshot), evaluations: AtomicUsize::new(0) });
+        let host = web::Data::new(TestHost::new(snapshot));
         let (sender, receiver) = channel();
         let data = host.clone();
         thread::spawn(move || {
@@ -116,12 +172,16 @@ impl TestServer {
     }
 
     pub fn swap(&self, snapshot: Snapshot) {
-        self.host.snapshot.store(Arc::new(snapshot));
+        let version = snapshot.version();
+        self.host.prepared.store(Arc::new(Prepared::new(Arc::new(snapshot))));
+        self.host.versions.send_replace(version);
     }
 
     /// How many flags have been evaluated since this was last asked.
-    pub fn evaluations(&self) -> usize {
-        self.host.evaluations.swap(0, Ordering::Relaxed)
+    pub fn evaluations(&self) -> u64 {
+        let count = self.host.evaluations.get();
+        self.host.evaluations.reset();
+        count
     }
 
     /// Sends a request with the token.

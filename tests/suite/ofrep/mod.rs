@@ -2,6 +2,7 @@
 
 mod corpus;
 mod endpoints;
+mod events;
 mod freshness;
 pub mod host;
 mod limits;

@@ -1,8 +1,11 @@
 //! What must hold of any flag and any context.
 
-use changeover::flags::{Asked, BUCKETS, Context, Evaluation, Flag, Snapshot, VersionedFlag};
-use changeover::http::ofrep::{Evaluator, bulk, single};
+use std::sync::Arc;
+
+use changeover::flags::{BUCKETS, Context, Evaluation, Flag, Snapshot, VersionedFlag};
+use changeover::http::ofrep::{Asking, Prepared};
 use changeover::primitives::{Instant, VariantName};
+use prometheus::IntCounter;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -50,21 +53,11 @@ fn plan(context: &Value) -> Option<&Value> {
     context.get("account.plan").or_else(|| context.pointer("/account/plan"))
 }
 
-struct Plain;
-
-impl Evaluator for Plain {
-    fn now(&self) -> Instant {
-        NOW
-    }
-
-    fn evaluate<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        flag: &'s changeover::flags::SnapshotFlag,
-        context: &Context,
-    ) -> Evaluation<'s> {
-        snapshot.evaluate_in(flag, Asked { context, now: NOW }, snapshot)
-    }
+/// Answers from a snapshot.
+fn asking<T>(snapshot: Snapshot, ask: impl FnOnce(&Asking<'_>) -> T) -> T {
+    let (prepared, count) = (Prepared::new(Arc::new(snapshot)), IntCounter::new("evaluations", "all").unwrap());
+    let counter = |_: &str, _: &str| count.clone();
+    ask(&Asking { prepared: &prepared, now: NOW, stale_since: None, offer: None, counter: &counter })
 }
 
 proptest! {
@@ -89,18 +82,21 @@ proptest! {
         "[{}\\[\\]\",:0-9a-z ]{0,40}".prop_map(String::into_bytes),
     ]) {
         let snapshot = guarded(json!({"attribute": "targetingKey", "operator": "in", "values": [42, "7"]}));
-        let one = single(&snapshot, "guarded", &body, &Plain);
-        prop_assert!([200, 400].contains(&one.status));
-        let one: Value = serde_json::from_slice(&one.body).unwrap();
-        let all = bulk(&snapshot, &body, None, &Plain);
-        let parsed: Value = serde_json::from_slice(&all.body).unwrap();
-        if all.status == 200 {
-            prop_assert_eq!(&parsed["flags"][0], &one);
-            let again = bulk(&snapshot, &body, all.etag.as_deref(), &Plain);
-            prop_assert_eq!((again.status, again.etag, again.body.len()), (304, all.etag, 0));
-        } else {
-            prop_assert_eq!(&parsed["errorCode"], &one["errorCode"]);
-        }
+        asking(snapshot, |asking| {
+            let one = asking.single("guarded", &body);
+            prop_assert!([200, 400].contains(&one.status));
+            let one: Value = serde_json::from_slice(&one.body).unwrap();
+            let all = asking.bulk(&body, None);
+            let parsed: Value = serde_json::from_slice(&all.body).unwrap();
+            if all.status == 200 {
+                prop_assert_eq!(&parsed["flags"][0], &one);
+                let again = asking.bulk(&body, all.etag.as_deref());
+                prop_assert_eq!((again.status, again.etag, again.body.len()), (304, all.etag, 0));
+            } else {
+                prop_assert_eq!(&parsed["errorCode"], &one["errorCode"]);
+            }
+            Ok(())
+        })?;
     }
 
     #[test]

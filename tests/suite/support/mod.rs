@@ -17,6 +17,7 @@
 mod cluster;
 mod command;
 mod database;
+mod event_source;
 mod generated;
 mod random;
 pub mod redactions;
@@ -25,6 +26,7 @@ mod server;
 pub use cluster::{CrashingCluster, program};
 pub use command::{Changeover, Finished, changeover};
 pub use database::{TestDatabase, each_database};
+pub use event_source::EventSource;
 pub use generated::assert_generated;
 pub use random::Random;
 pub use server::{Answer, Server, free_port};

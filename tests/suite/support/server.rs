@@ -106,6 +106,11 @@ impl Server {
         }
     }
 
+    /// Waits for the process to end by itself: its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.process.wait().expect("the process can be waited for").code()
+    }
+
     pub fn process_id(&self) -> u32 {
         self.process.id()
     }

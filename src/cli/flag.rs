@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::flag_preview::PreviewArguments;
 use super::flag_show::Filter;
-use super::{Output, Settings, Word, flag_explain, flag_history, flag_show, proposal};
+use super::{Output, Settings, Word, flag_explain, flag_history, flag_show, import, proposal};
 use crate::database::DatabaseConnection;
 use crate::flags::{Flag, RolloutStep, ShareStep, Stepped};
 use crate::http::api::flags::FlagAnswer;
@@ -61,6 +61,10 @@ pub enum Command {
         #[command(flatten)]
         why: Word,
     },
+    /// Print flags and cohorts as one document
+    Export(import::ExportArguments),
+    /// Write the flags and cohorts of a document: all of them, or none
+    Import(import::ImportArguments),
     /// Throw the kill switch: everybody gets the off variant
     #[command(visible_alias = "disable")]
     Kill {
@@ -161,6 +165,8 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
             let replace = FlagWrite::Replace { data: &data, seen: if_version };
             write(settings, output, &store, (flag.key(), &why), replace)?;
         }
+        Command::Export(arguments) => import::export(&store, output, &arguments)?,
+        Command::Import(arguments) => return import::import(settings, output, &store, &arguments),
         Command::Rollout(arguments) => rollout(settings, output, &store, &arguments)?,
         Command::Delete { key, if_version, why } => {
             let removed = proposal::write(settings, output, &store, &why, |conn, authority, origin| {

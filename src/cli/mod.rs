@@ -16,6 +16,7 @@ mod flag_explain;
 mod flag_history;
 mod flag_preview;
 mod flag_show;
+mod import;
 mod installed;
 mod job;
 mod output;

@@ -5,8 +5,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::{Modify, OpenApi};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, explain, flags, history, installs, jobs, laws, passes, pauses,
-    previews, proposals, reports, rollouts, tokens, writes,
+    audit, backfills, changes, cohorts, coverage, explain, flags, history, imports, installs, jobs, laws, passes,
+    pauses, previews, proposals, reports, rollouts, tokens, writes,
 };
 use super::{docs, health, metrics};
 
@@ -20,6 +20,7 @@ use super::{docs, health, metrics};
     paths(
         flags::list, flags::create, flags::get, flags::replace, flags::delete, flags::set_enabled,
         rollouts::step, previews::preview, explain::explain, history::list, history::get, history::restore, history::diff,
+        imports::export, imports::create,
         proposals::list, proposals::get, proposals::approve, proposals::reject,
         cohorts::list, cohorts::create, cohorts::get, cohorts::replace, cohorts::delete,
         cohorts::ids, cohorts::replace_ids, cohorts::add_ids, cohorts::remove_ids, cohorts::has_id,

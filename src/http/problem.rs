@@ -265,6 +265,7 @@ impl From<StoreError> for Problem {
                 },
                 detail,
             ),
+            StoreError::WouldReplace(_) => Self::new(Code::ImportConflict, detail),
             StoreError::Protected(protected) => protected.into(),
             StoreError::InvalidFlag(error) => error.into(),
             StoreError::Share(ShareError::NoSuchRule { .. } | ShareError::NoSuchVariant { .. })

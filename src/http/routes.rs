@@ -3,8 +3,8 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, explain, flags, history, installs, jobs, laws, passes, pauses,
-    previews, proposals, reports, rollouts, tokens, writes,
+    audit, backfills, changes, cohorts, coverage, explain, flags, history, imports, installs, jobs, laws, passes,
+    pauses, previews, proposals, reports, rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -32,6 +32,8 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/flags/{key}/history/{version}").get(history::get).service())
         .service(path("/api/v1/flags/{key}/history/{version}/restoration").post(history::restore).service())
         .service(path("/api/v1/flags/{key}/diff").get(history::diff).service())
+        .service(path("/api/v1/export").get(imports::export).service())
+        .service(path("/api/v1/imports").post(imports::create).service())
         .service(path("/api/v1/proposals").get(proposals::list).service())
         .service(path("/api/v1/proposals/{id}").get(proposals::get).service())
         .service(path("/api/v1/proposals/{id}/approval").post(proposals::approve).service())

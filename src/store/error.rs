@@ -47,6 +47,10 @@ pub enum StoreError {
     NotKept { name: String, generation: i64 },
     #[error("a temporary file for the ids cannot be used: see that TMPDIR has room")]
     Spool(#[from] std::io::Error),
+    #[error(
+        "`{0}` would be overwritten: allow it (`replace` over HTTP, --replace on the command line), or take it out of the document"
+    )]
+    WouldReplace(String),
     #[error("the operating system gave no randomness")]
     NoRandomness,
 }
@@ -75,6 +79,17 @@ impl StoreError {
         match self {
             Self::Protected(Protected::SecondPerson { flag, instead, .. }) => {
                 Self::Protected(Protected::SecondPerson { flag, instead, ask: Some(Box::new(ask())) })
+            }
+            other => other,
+        }
+    }
+
+    /// The error without what may be proposed instead: the write is more than a proposal can hold.
+    pub(super) fn without_ask(self) -> Self {
+        match self {
+            Self::Protected(Protected::SecondPerson { flag, .. }) => {
+                let instead = "import the cohorts alone first; the flags then wait as a proposal";
+                Self::Protected(Protected::SecondPerson { flag, instead, ask: None })
             }
             other => other,
         }

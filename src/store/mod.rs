@@ -16,6 +16,7 @@ mod flag_relations;
 pub mod flag_rollouts;
 pub mod flag_versions;
 pub mod flags;
+pub mod imports;
 pub mod job_runs;
 pub mod jobs;
 pub mod leases;

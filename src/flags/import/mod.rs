@@ -4,6 +4,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `note` | what is told about an import |
+//! | `document` | our own form, in which flags are exported |
 //! | `condition` | conditions in disjunctive form, with an attribute that is missing and with time |
 //! | `ladder` | an ordered list of conditions and what they serve, as rules |
 //! | `flagd`, `logic` | flagd's flag definitions; their JSONLogic |
@@ -11,6 +12,7 @@
 
 pub mod condition;
 pub mod constraint;
+mod document;
 pub mod flagd;
 mod ladder;
 mod logic;
@@ -19,11 +21,13 @@ pub mod strategy;
 pub mod unleash;
 mod variants;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::draft::{ClauseDraft, FlagDraft};
 use super::flag::Flag;
 
+pub use document::{Checked, CheckedCohort, Document, FORMAT};
 pub use note::{Note, NoteKind, Unsupported};
 
 /// What a document of another system becomes.
@@ -36,10 +40,14 @@ pub struct Imported {
 }
 
 /// A cohort by conditions, as cohorts take them.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ImportedCohort {
     pub name: String,
+    #[serde(default)]
     pub description: String,
+    /// Groups of clauses: a subject belongs to the cohort if all clauses of any group hold.
+    #[serde(default)]
     pub conditions: Vec<Vec<ClauseDraft>>,
 }
 

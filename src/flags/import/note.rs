@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How much a note matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoteKind {
     /// The flag was not imported: a part of it cannot be expressed.
@@ -28,7 +29,7 @@ impl NoteKind {
 }
 
 /// One thing that an import could not keep as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Note {
     pub kind: NoteKind,
     /// The flag's key, as the document has it; empty for the document as a whole.
@@ -56,6 +57,12 @@ impl Note {
     #[must_use]
     pub fn dropped(flag: &str, unsupported: Unsupported) -> Self {
         Self::of(NoteKind::Dropped, flag, unsupported)
+    }
+
+    /// Whether the flag was not imported.
+    #[must_use]
+    pub fn is_left_out(&self) -> bool {
+        self.kind == NoteKind::LeftOut
     }
 
     fn of(kind: NoteKind, flag: &str, unsupported: Unsupported) -> Self {

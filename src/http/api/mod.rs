@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod explain;
 pub mod flags;
 pub mod history;
+pub mod imports;
 pub mod installs;
 pub mod jobs;
 pub mod laws;

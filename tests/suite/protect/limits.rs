@@ -1,6 +1,11 @@
 //! Flags of which at most so many per cent may move in an hour.
 
 use changeover::database::Value as Sql;
+use changeover::flags::WHOLE;
+use changeover::primitives::CohortName;
+use changeover::store::cohorts::{self, Changes};
+use changeover::store::protection::Protected;
+use changeover::store::{Origin, Store, StoreError};
 use serde_json::{Value, json};
 
 use super::{People, flag};
@@ -96,8 +101,12 @@ fn cohorts_and_prerequisites_move_subjects_too() {
         people.refused("exposure_limit", "ada", "POST", "/api/v1/cohorts/beta/ids", &ids(30, 51));
         people.expect(200, "ada", "POST", "/api/v1/cohorts/beta/ids", &ids(0, 30));
         people.expect(200, "ada", "POST", "/api/v1/cohorts/staff/ids", &ids(0, 999));
-        let conditions = json!({"conditions": [[{"attribute": "plan", "operator": "equals", "value": "pro"}]]});
-        people.refused("exposure_limit", "ada", "PUT", "/api/v1/cohorts/beta", &conditions);
+        let conditions = r#"[[{"attribute":"plan","operator":"equals","value":"pro"}]]"#;
+        let conditions = Changes { description: None, conditions: Some(conditions) };
+        let (store, beta) = (Store::open(database.database()).unwrap(), CohortName::new("beta").unwrap());
+        let origin = Origin { actor: "ada", reason: "" };
+        let refused = store.write(|conn| cohorts::describe(conn, &beta, conditions, None, origin)).unwrap_err();
+        assert!(matches!(refused, StoreError::Protected(Protected::Exposure { asked: WHOLE, .. })), "{refused}");
         people.refused("exposure_limit", "ada", "PUT", "/api/v1/flags/g", &flag("g", 2_001, json!({})));
         people.expect(200, "ada", "PUT", "/api/v1/flags/g", &flag("g", 2_000, json!({})));
         people.refused("exposure_limit", "ada", "POST", "/api/v1/cohorts/beta/ids", &ids(30, 31));

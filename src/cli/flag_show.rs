@@ -6,9 +6,9 @@ use super::flag_history::shares_text;
 use super::{Output, table};
 use crate::flags::Flag;
 use crate::http::api::List;
-use crate::http::api::flags::FlagAnswer;
-use crate::store::Store;
+use crate::http::api::flags::{FlagAnswer, FlagQuery};
 use crate::store::flags::{self, StoredFlag};
+use crate::store::{Store, stale};
 
 /// Which flags are listed.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -22,11 +22,20 @@ pub struct Filter {
     /// Only flags that name this cohort
     #[arg(long, value_name = "NAME")]
     cohort: Option<String>,
+    /// Only flags that could go or need a look, with the reasons, and below them the cohorts that no flag names
+    #[arg(long)]
+    stale: bool,
+    /// With --stale: after so many days without a change or a question
+    #[arg(long, value_name = "DAYS", requires = "stale", default_value_t = FlagQuery::DAYS)]
+    days: u16,
 }
 
 pub fn list(store: &Store, output: &Output, filter: &Filter) -> anyhow::Result<()> {
     let wanted =
         flags::Filter { prefix: filter.prefix.clone(), change: filter.change.clone(), cohort: filter.cohort.clone() };
+    if filter.stale {
+        return list_stale(store, output, &wanted, filter.days);
+    }
     let mut found = store.read(flags::all)?;
     found.retain(|stored| wanted.takes(stored));
     let rows = found.iter().map(|stored| {
@@ -45,6 +54,22 @@ pub fn list(store: &Store, output: &Output, filter: &Filter) -> anyhow::Result<(
     let text = table(&["flag", "type", "state", "rules", "version", "updated", "by"], rows);
     let items: Vec<FlagAnswer> = found.into_iter().map(FlagAnswer::from).collect();
     output.result(&List { items, next: None }, &text);
+    Ok(())
+}
+
+fn list_stale(store: &Store, output: &Output, wanted: &flags::Filter, days: u16) -> anyhow::Result<()> {
+    let (mut found, cohorts) = store.read(|conn| Ok((stale::flags(conn, days)?, stale::cohorts(conn)?)))?;
+    found.retain(|(stored, _)| wanted.takes(stored));
+    let rows = found.iter().map(|(stored, reasons)| {
+        let reasons: Vec<&str> = reasons.iter().map(|reason| reason.sentence.as_str()).collect();
+        vec![stored.key.clone(), reasons.join("\n")]
+    });
+    let mut text = table(&["flag", "why"], rows);
+    if !cohorts.is_empty() {
+        text.push_str(&format!("\nCohorts that no flag names: {}", cohorts.join(", ")));
+    }
+    let items: Vec<FlagAnswer> = found.into_iter().map(FlagAnswer::from).collect();
+    output.result(&serde_json::json!({ "items": items, "unused_cohorts": cohorts }), &text);
     Ok(())
 }
 

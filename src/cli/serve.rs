@@ -16,7 +16,9 @@ use super::serve_http::HttpArguments;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
 use crate::jobs::sentinel::{self, Budget};
-use crate::jobs::{LeasedLoop, Leases, PendingWorker, Refresher, Runner, Saver, Surroundings, Watcher, kinds};
+use crate::jobs::{
+    LeasedLoop, Leases, PendingWorker, Refresher, Runner, Saver, Surroundings, UsageNoter, Watcher, kinds,
+};
 use crate::store::Store;
 use crate::store::tokens::IssuedToken;
 
@@ -105,6 +107,9 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
         .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60))
         .limited(arguments.http.limits())
         .streaming(arguments.http.streams());
+    let counted = state.clone();
+    let noter = UsageNoter::start(state.store().clone(), move || counted.metrics().evaluations_by_flag())
+        .context("no thread could be started")?;
     if let Some(first) = first {
         say_first_token(&first);
     }
@@ -116,6 +121,7 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     drop(pending);
     drop(refresher);
     drop(saver);
+    drop(noter);
     tracing::info!("stopped");
     Ok(0)
 }

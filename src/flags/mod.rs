@@ -16,6 +16,7 @@
 //! | `snapshot` | one version of everything, indexed |
 //! | `diff` | what differs between two versions of a flag |
 //! | `moves`, `subject` | who gets another variant than before; known subjects, a line each |
+//! | `stale` | which flags could go |
 //! | `constant` | whether everybody gets the same |
 //! | `evaluate`, `explain` | a flag's answer to a context; why it was that |
 
@@ -40,6 +41,7 @@ mod percent;
 mod prerequisites;
 mod rollout;
 mod snapshot;
+mod stale;
 mod step;
 mod subject;
 mod validate;
@@ -68,6 +70,7 @@ pub use percent::{InvalidPercent, Percent, ShareStep};
 pub use prerequisites::Broken;
 pub use rollout::{Rollout, RolloutError, VariantRange};
 pub use snapshot::{CohortIndex, Snapshot, SnapshotFlag, VersionedFlag};
+pub use stale::{Facts, Stale};
 pub use step::{RolloutStep, Stepped};
 pub use subject::{Rejected, context_of_line};
 pub use value::{FlagType, VariantValue, WrongType};

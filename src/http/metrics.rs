@@ -6,6 +6,7 @@ mod changes;
 mod requests;
 mod truth;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
@@ -96,6 +97,20 @@ impl Metrics {
     pub fn evaluated(&self, took: Duration) {
         // No label: one histogram costs three additions, one for each flag would cost a look-up and fill the page.
         self.evaluation_seconds.observe(took.as_secs_f64());
+    }
+
+    /// How often each flag has been evaluated since the server started.
+    #[must_use]
+    pub fn evaluations_by_flag(&self) -> HashMap<String, f64> {
+        let mut counts: HashMap<String, f64> = HashMap::new();
+        for family in self.evaluations.collect() {
+            for metric in family.get_metric() {
+                let flag = metric.get_label().iter().find(|label| label.name() == "flag");
+                let Some(flag) = flag else { continue };
+                *counts.entry(flag.value().to_owned()).or_default() += metric.get_counter().get_value();
+            }
+        }
+        counts
     }
 
     /// A write ended. Only for a change that is installed: its name becomes a label.

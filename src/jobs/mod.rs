@@ -8,6 +8,7 @@ mod refresh;
 mod runner;
 pub mod sentinel;
 mod snapshot;
+mod usage;
 mod verify;
 mod watch;
 
@@ -18,6 +19,7 @@ pub use pending::PendingWorker;
 pub use refresh::Refresher;
 pub use runner::{Outcome, Run, Runner, Surroundings, Work, WorkError};
 pub use snapshot::Saver;
+pub use usage::UsageNoter;
 pub use watch::Watcher;
 
 /// Every kind of job that a server does.

@@ -99,6 +99,20 @@ impl Filter {
     }
 }
 
+/// A page of the flags that are wanted, in the order of their keys.
+pub fn list_some(
+    connection: &mut DatabaseConnection,
+    filter: &Filter,
+    request: &PageRequest,
+) -> Result<Page<StoredFlag>, StoreError> {
+    if *filter == Filter::default() {
+        return list(connection, request);
+    }
+    let mut found = all(connection)?;
+    found.retain(|stored| filter.takes(stored));
+    Ok(request.page_of(found, |stored| stored.key.clone()))
+}
+
 /// All flags, for a snapshot.
 pub fn all(connection: &mut DatabaseConnection) -> Result<Vec<StoredFlag>, StoreError> {
     Ok(flags::table.order(flags::key.asc()).select(StoredFlag::as_select()).load(connection)?)

@@ -23,6 +23,14 @@ impl PageRequest {
         self.limit.unwrap_or(Self::LIMIT_DEFAULT).clamp(1, Self::LIMIT_MAX)
     }
 
+    /// The page of items that are all at hand, in the order of their keys.
+    pub fn page_of<T>(&self, mut all: Vec<T>, key: impl Fn(&T) -> String) -> Page<T> {
+        if let Some(after) = &self.after {
+            all.retain(|item| key(item) > *after);
+        }
+        Page::cut(all, self, key)
+    }
+
     /// One row more than the page holds, to know whether another page follows.
     pub(super) fn rows(&self) -> i64 {
         i64::from(self.limit()) + 1

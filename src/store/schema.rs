@@ -86,6 +86,10 @@ tables! {
         id_count -> BigInt,
         ids -> Text,
     }
+    flag_usage = "svc_changeover_flag_usage" (flag) {
+        flag -> Text,
+        evaluated_at -> BigInt,
+    }
     tokens = "svc_changeover_tokens" (id) {
         id -> Text,
         name -> Text,

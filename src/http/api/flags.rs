@@ -4,21 +4,21 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, Json, Path, Query};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::proposals::{self, ProposalAnswer};
 use super::{List, created, versioned};
 use crate::database::DatabaseConnection;
-use crate::flags::{Flag, FlagDraft};
+use crate::flags::{Flag, FlagDraft, Stale};
 use crate::http::auth::{Admin, Caller, Viewer};
 use crate::http::etag::IfMatch;
-use crate::http::input::{OverrideQuery, PageQuery, ShortText, WriteQuery};
+use crate::http::input::{OverrideQuery, ShortText, WriteQuery};
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{FlagKey, Instant};
-use crate::store::Origin;
-use crate::store::flags::{self, FlagWrite, StoredFlag};
+use crate::store::flags::{self, Filter, FlagWrite, StoredFlag};
 use crate::store::protection::Authority;
+use crate::store::{Origin, PageRequest, stale};
 
 /// A flag and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,6 +30,47 @@ pub struct FlagAnswer {
     #[schema(value_type = String, format = DateTime)]
     updated_at: Instant,
     updated_by: String,
+    /// In a list of stale flags: why it is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stale: Vec<Stale>,
+}
+
+/// Which flags.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FlagQuery {
+    /// Only flags whose key begins so.
+    #[param(value_type = Option<String>)]
+    prefix: Option<ShortText>,
+    /// Only the flag that routes this change.
+    #[param(value_type = Option<String>)]
+    change: Option<ShortText>,
+    /// Only flags a rule of which names this cohort.
+    #[param(value_type = Option<String>)]
+    cohort: Option<ShortText>,
+    /// Only flags that could go or need a look, with the reasons: expired, the same for everybody for `days`, not evaluated for `days`,
+    /// naming a cohort or a prerequisite that does not exist.
+    #[serde(default)]
+    stale: bool,
+    /// With `stale`: 30 if not said.
+    days: Option<u16>,
+    /// The `next` of the page before.
+    #[param(value_type = Option<String>)]
+    after: Option<ShortText>,
+    /// At most this many items; 100 if not said, 500 at most.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+}
+
+impl FlagQuery {
+    /// After so many days without a change or a question a flag is stale.
+    pub const DAYS: u16 = 30;
+
+    fn filter(&self) -> Filter {
+        let text = |text: &Option<ShortText>| text.as_ref().map(|text| text.as_str().to_owned());
+        Filter { prefix: text(&self.prefix), change: text(&self.change), cohort: text(&self.cohort) }
+    }
 }
 
 /// The kill switch.
@@ -45,15 +86,25 @@ pub struct KillSwitch {
 }
 
 /// A page of flags in the order of their keys.
-#[utoipa::path(get, path = "/api/v1/flags", tag = "flags", params(PageQuery), responses((status = 200, body = List<FlagAnswer>)))]
+#[utoipa::path(get, path = "/api/v1/flags", tag = "flags", params(FlagQuery), responses((status = 200, body = List<FlagAnswer>)))]
 pub async fn list(
     _: Caller<Viewer>,
     state: Data<AppState>,
-    page: Query<PageQuery>,
+    query: Query<FlagQuery>,
 ) -> Result<Json<List<FlagAnswer>>, Problem> {
-    let request = page.into_inner().request();
-    let page = state.blocking(move |state| Ok(state.store().read(|conn| flags::list(conn, &request))?)).await?;
-    Ok(Json(List::from(page)))
+    let after = query.after.as_ref().map(|after| after.as_str().to_owned());
+    let request = PageRequest { after, limit: query.limit };
+    let read = move |conn: &mut DatabaseConnection| {
+        let filter = query.filter();
+        if !query.stale {
+            return Ok(List::from(flags::list_some(conn, &filter, &request)?));
+        }
+        let mut found = stale::flags(conn, query.days.unwrap_or(FlagQuery::DAYS))?;
+        found.retain(|(stored, _)| filter.takes(stored));
+        let page = request.page_of(found, |(stored, _)| stored.key.clone());
+        Ok(List::from(page))
+    };
+    Ok(Json(state.blocking(move |state| Ok(state.store().read(read)?)).await?))
 }
 
 /// One flag.
@@ -152,7 +203,14 @@ impl From<StoredFlag> for FlagAnswer {
             version: stored.version,
             updated_at: stored.updated_at(),
             updated_by: stored.updated_by,
+            stale: Vec::new(),
         }
+    }
+}
+
+impl From<(StoredFlag, Vec<Stale>)> for FlagAnswer {
+    fn from((stored, stale): (StoredFlag, Vec<Stale>)) -> Self {
+        Self { stale, ..Self::from(stored) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod command;
 mod conserved;
+mod explain;
 pub mod fixture;
 mod ids;
 mod preview;

@@ -1,5 +1,6 @@
 //! Flags as an admin works with them over HTTP: rollouts, previews, history.
 
+mod explain;
 mod history;
 mod previews;
 mod rollouts;

@@ -1,5 +1,6 @@
 //! `changeover flag`
 
+use std::cmp::Ordering;
 use std::io::Read;
 
 use anyhow::Context as _;
@@ -149,7 +150,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
     match command {
         Command::List { filter } => flag_show::list(&store, output, &filter)?,
         Command::Show { key } => flag_show::show(output, store.read(|conn| flags::get(conn, &key))?),
-        Command::Get { key } => print(output, store.read(|conn| flags::get(conn, &key))?),
+        Command::Get { key } => print_json(output, store.read(|conn| flags::get(conn, &key))?),
         Command::Create { file, why } => {
             let flag = read_flag(&file)?;
             let data = serde_json::to_string(&flag)?;
@@ -189,7 +190,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
             let restored = proposal::write(settings, output, &store, &why, |conn, authority, origin| {
                 flag_versions::restore(conn, &key, Restoration { version: to, seen: if_version, authority }, origin)
             })?;
-            restored.into_iter().for_each(|stored| print(output, stored));
+            restored.into_iter().for_each(|stored| flag_show::show(output, stored));
         }
         Command::Explain(arguments) => flag_explain::run(settings, output, store, &arguments)?,
     }
@@ -213,8 +214,13 @@ fn rollout(settings: &Settings, output: &Output, store: &Store, wanted: &Rollout
     })?;
     let Some((stored, stepped)) = taken else { return Ok(()) };
     let Stepped { donor, before, after, .. } = &stepped;
+    let how = match before.cmp(after) {
+        Ordering::Less => format!("before {before} %, the rest from `{donor}`"),
+        Ordering::Equal => String::from("as before: nothing is written"),
+        Ordering::Greater => format!("before {before} %, given back to `{donor}`"),
+    };
     let text = format!(
-        "{}, rules[{rule}]: `{}` has {after} % (before: {before} %), with `{donor}` at the other end; version {}",
+        "{}: `{}` has {after} % of rules[{rule}] ({how}); version {}",
         wanted.key, wanted.variant, stored.version
     );
     output.result(&RolloutAnswer::new(stored, &step, &stepped), &text);
@@ -236,7 +242,7 @@ fn switch(
     let switched = proposal::write(settings, output, store, why, |conn, authority, origin| {
         flags::set_enabled_as(conn, key, enabled, authority, origin)
     })?;
-    switched.into_iter().for_each(|stored| print(output, stored));
+    switched.into_iter().for_each(|stored| flag_show::show(output, stored));
     Ok(())
 }
 
@@ -251,7 +257,7 @@ fn write(
         flags::write(conn, key, write, authority, origin)
     };
     let written = proposal::write(settings, output, store, why, work)?;
-    written.into_iter().for_each(|stored| print(output, stored));
+    written.into_iter().for_each(|stored| flag_show::show(output, stored));
     Ok(())
 }
 
@@ -266,7 +272,7 @@ fn read_flag(file: &str) -> anyhow::Result<Flag> {
     Flag::parse(&text).with_context(|| format!("{source} is not a valid flag"))
 }
 
-fn print(output: &Output, stored: StoredFlag) {
+fn print_json(output: &Output, stored: StoredFlag) {
     let answer = FlagAnswer::from(stored);
     let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
     output.result(&answer, &text);

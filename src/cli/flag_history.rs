@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::flag_show::rule_text;
 use super::{Output, table};
 use crate::flags::{Difference, Percent};
 use crate::http::api::history::{read_diff, read_page};
@@ -59,10 +60,13 @@ fn change_text(change: &Difference) -> String {
     }
 }
 
-/// A value in one line; a rollout's ranges as shares.
+/// A value in one line; a rollout's ranges as shares, a rule as whom it is for and what it serves.
 fn value_text(value: &Value) -> String {
     if let Some(shares) = shares_text(value) {
         return shares;
+    }
+    if let Some(rule) = rule_text(value) {
+        return rule;
     }
     let text = value.to_string();
     if text.chars().count() <= VALUE_WIDTH_MAX {

@@ -114,6 +114,12 @@ fn text(stored: &StoredFlag) -> String {
     text
 }
 
+/// A rule in one line, if the value is one.
+pub fn rule_text(rule: &Value) -> Option<String> {
+    rule.get("serve")?;
+    Some(format!("{}: {}", who(rule), serves(rule)).replace('\n', " "))
+}
+
 fn description(rule: &Value) -> String {
     rule.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()
 }

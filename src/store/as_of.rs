@@ -17,7 +17,7 @@ use crate::primitives::{CohortName, FlagKey, Instant};
 pub fn as_of(connection: &mut DatabaseConnection, version: i64, key: &FlagKey) -> Result<Snapshot, StoreError> {
     let current = state::versions(connection)?.config;
     if !(0..=current).contains(&version) {
-        return Err(StoreError::not_found("version", &format!("{version} (the newest is {current})")));
+        return Err(StoreError::NoSuchVersion { of: format!("the configuration, at {current} now,"), version });
     }
     let mut flags: Vec<VersionedFlag> = Vec::new();
     let mut seen = BTreeSet::from([key.clone()]);

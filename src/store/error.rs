@@ -20,6 +20,8 @@ pub enum StoreError {
     InUse { name: String, flag: String },
     #[error("the flag `{name}` is a prerequisite of the flag `{flag}`: change that flag first")]
     FlagInUse { name: String, flag: String },
+    #[error("{of} has no version {version}")]
+    NoSuchVersion { of: String, version: i64 },
     #[error("version {version} of the flag `{flag}` is its removal: restore a version before it")]
     RemovedThen { flag: String, version: i64 },
     /// A flag that is to be written is not valid, or not any more.

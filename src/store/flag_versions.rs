@@ -14,7 +14,7 @@ use crate::primitives::FlagKey;
 /// One version of a flag, of a removed one too.
 pub fn get(connection: &mut DatabaseConnection, key: &FlagKey, version: i64) -> Result<FlagVersion, StoreError> {
     let found = table::table.find((key.as_str(), version)).select(FlagVersion::as_select());
-    let missing = || StoreError::not_found("version", &format!("{version} of {key}"));
+    let missing = || StoreError::NoSuchVersion { of: format!("the flag `{key}`"), version };
     found.first(connection).optional()?.ok_or_else(missing)
 }
 

@@ -11,7 +11,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{ChangeName, FlagKey, Instant, Period};
 use crate::routing::{Peek, Question, RoutedExplanation, Router, is_not_installed};
-use crate::store::{StoreError, as_of};
+use crate::store::as_of;
 
 /// What is to be explained.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -89,8 +89,8 @@ pub fn explained(
     asked: Explaining<'_>,
 ) -> Result<ExplainAnswer, Problem> {
     let missing = || {
-        let name = format!("{key} at version {} of the configuration", snapshot.version());
-        Problem::from(StoreError::NotFound { what: "flag", name })
+        let detail = format!("At version {} of the configuration there is no flag `{key}`.", snapshot.version());
+        Problem::new(Code::FlagNotFound, detail)
     };
     let flag = snapshot.find_flag(key.as_str()).ok_or_else(missing)?;
     let Explaining { context, at, period } = asked;

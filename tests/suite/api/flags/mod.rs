@@ -4,6 +4,7 @@ mod explain;
 mod history;
 mod previews;
 mod rollouts;
+mod stale;
 
 use serde_json::{Value, json};
 

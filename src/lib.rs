@@ -11,6 +11,7 @@
 //! | [`routing`] | groups, assignments, and which side a charge is on |
 //! | [`translation`] | the application's database: check, install, backfill, verify, repair, compare |
 //! | [`store`] | the service's own database: the only typed Diesel |
+//! | [`conformance`] | does a server, ours or another, speak OFREP as real providers need it? |
 //! | [`database`] | connections, pools, both dialects, transactions with retry |
 //! | [`sql`] | a block of a change file as SQL text for one dialect |
 //! | [`change`] | the change file, its stages and their gates |
@@ -21,6 +22,7 @@
 pub mod allocation;
 pub mod change;
 pub mod cli;
+pub mod conformance;
 pub mod database;
 pub mod flags;
 pub mod http;

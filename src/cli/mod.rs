@@ -10,6 +10,7 @@ mod change_cover;
 mod change_laws;
 mod change_pause;
 mod cohort;
+mod conformance;
 pub mod demo;
 mod flag;
 mod flag_explain;
@@ -62,6 +63,8 @@ enum Command {
     /// Create, import, list and remove cohorts
     #[command(subcommand)]
     Cohort(cohort::Command),
+    /// Check whether a server speaks OFREP as providers need it
+    Conformance(conformance::Arguments),
     /// Check, install, stage, inspect and uninstall a change
     #[command(subcommand)]
     Change(change::Command),
@@ -101,6 +104,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Flag(command) => flag::run(&settings, &output, command),
         Command::Proposal(command) => proposal::run(&settings, &output, command),
         Command::Cohort(command) => cohort::run(&settings, &output, command),
+        Command::Conformance(arguments) => conformance::run(&output, arguments),
         Command::Change(command) => change::run(&settings, &output, command),
         Command::Backfill(arguments) => backfill::run(&settings, &output, arguments),
         Command::Verify(arguments) => verify::verify(&settings, &output, arguments),

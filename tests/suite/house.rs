@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 8] = [
     &["report", "routing"],
     &["translation"],
     &["store"],
-    &["database"],
+    &["database", "conformance"],
     &["sql", "change", "allocation", "flags"],
     &["primitives"],
 ];

@@ -6,6 +6,7 @@ mod allocation;
 mod api;
 mod change;
 mod cli;
+mod conformance;
 mod database;
 mod examples;
 mod flags;

@@ -11,6 +11,7 @@ use ureq::http::{Request, Uri};
 
 use super::check::Unmet;
 use super::flag_set;
+use super::stream::Heard;
 
 pub const BULK: &str = "/ofrep/v1/evaluate/flags";
 
@@ -107,6 +108,7 @@ pub struct Session {
     /// Each `Retry-After` that came, with the question.
     pauses: RefCell<Vec<(String, Option<String>)>>,
     singles: OnceCell<Vec<(&'static str, Result<Reply, Unmet>)>>,
+    stream: OnceCell<Result<(String, Heard), Unmet>>,
 }
 
 impl Session {
@@ -118,7 +120,13 @@ impl Session {
             .max_redirects_will_error(false)
             .accept_encoding("")
             .build();
-        Self { agent: config.into(), target, pauses: RefCell::default(), singles: OnceCell::new() }
+        Self {
+            agent: config.into(),
+            target,
+            pauses: RefCell::default(),
+            singles: OnceCell::new(),
+            stream: OnceCell::new(),
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -221,6 +229,11 @@ impl Session {
         let context = json!({ "targetingKey": SUBJECT });
         let ask = |key| (key, self.evaluate(key, &context));
         self.singles.get_or_init(|| flag_set::keys().into_iter().map(ask).collect())
+    }
+
+    /// What the event stream at an address sent, listened to once for the run.
+    pub fn stream(&self, listen: impl FnOnce() -> Result<(String, Heard), Unmet>) -> Result<(String, Heard), Unmet> {
+        self.stream.get_or_init(listen).clone()
     }
 
     /// How many flags of the set the server has.

@@ -136,13 +136,17 @@ fn url(session: &Session, reply: &Reply) -> Result<String, Unmet> {
     Ok(format!("{}{path}", origin.trim_end_matches('/')))
 }
 
-/// What came over a fresh stream, if it opens.
+/// What came over the run's stream, if it opened.
 fn heard(session: &Session) -> Result<(String, Heard), Unmet> {
     open(session).map_err(|_| not_offered("no stream opens"))
 }
 
-/// A fresh stream.
+/// The run's stream: it is opened once.
 fn open(session: &Session) -> Result<(String, Heard), Unmet> {
+    session.stream(|| open_anew(session))
+}
+
+fn open_anew(session: &Session) -> Result<(String, Heard), Unmet> {
     let (reply, _) = offered(session)?;
     let url = url(session, &reply)?;
     let heard = listen_to(&url)?;

@@ -1,8 +1,10 @@
 //! Each kind of broken server fails exactly the checks that are about it, and no other.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::thread;
 
-use changeover::conformance::{Level, Target, create_flags, run};
+use changeover::conformance::{Level, Outcome, Report, Target, create_flags, run};
 use serde_json::{Value, json};
 
 use super::proxy::{Question, Reply, Spoil, start};
@@ -59,24 +61,34 @@ fn each_fault_fails_its_checks_and_no_other() {
     let server = Server::start(&database);
     let token = server.admin_token();
     create_flags(&Target::new(server.url(), None).unwrap(), &token).unwrap();
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut wrong: Vec<String> = Vec::new();
-    for broken in
-        values().into_iter().chain(errors()).chain(tags()).chain(access(&token)).chain(limits()).chain(streams(&token))
-    {
-        let url = start(server.url(), broken.spoil);
-        let report = run(Target::new(&url, Some(token.clone())).unwrap(), &mut |_| {}).unwrap();
-        let failed: BTreeSet<&str> = report.failed(Level::May).map(|outcome| outcome.id).collect();
-        let expected: BTreeSet<&str> = broken.fails.iter().copied().collect();
-        if failed != expected {
-            let surplus: Vec<_> = report.failed(Level::May).filter(|outcome| !expected.contains(outcome.id)).collect();
-            let missed: Vec<_> = expected.difference(&failed).collect();
-            wrong.push(format!("{}: missed {missed:?}; failed as well {surplus:#?}", broken.name));
+    let faults = values().into_iter().chain(errors()).chain(tags()).chain(access(&token)).chain(limits());
+    let faults: Vec<Broken> = faults.chain(streams(&token)).collect();
+    let waiting = Mutex::new(faults);
+    let (seen, wrong) = (Mutex::new(BTreeSet::new()), Mutex::new(Vec::new()));
+    // Most of a run is waiting for a stream or a pause.
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(broken) = { waiting.lock().unwrap().pop() } {
+                    let url = start(server.url(), broken.spoil);
+                    let report = run(Target::new(&url, Some(token.clone())).unwrap(), &mut |_| {}).unwrap();
+                    wrong.lock().unwrap().extend(difference(broken.name, broken.fails, &report));
+                    seen.lock().unwrap().extend(report.failed(Level::May).map(|outcome| outcome.id));
+                }
+            });
         }
-        seen.extend(failed);
-    }
+    });
+    let (seen, wrong) = (seen.into_inner().unwrap(), wrong.into_inner().unwrap());
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(seen.len() > 50, "only {} checks are shown to fail", seen.len());
+    assert!(seen.len() > 60, "only {} checks are shown to fail", seen.len());
+}
+
+fn difference(name: &str, expected: &[&str], report: &Report) -> Option<String> {
+    let failed: Vec<&Outcome> = report.failed(Level::May).collect();
+    let missed: Vec<&&str> = expected.iter().filter(|id| !failed.iter().any(|outcome| outcome.id == **id)).collect();
+    let surplus: Vec<&&Outcome> = failed.iter().filter(|outcome| !expected.contains(&outcome.id)).collect();
+    let is_none = missed.is_empty() && surplus.is_empty();
+    (!is_none).then(|| format!("{name}: missed {missed:?}; failed as well {surplus:#?}"))
 }
 
 fn values() -> Vec<Broken> {
@@ -296,7 +308,7 @@ fn tags() -> Vec<Broken> {
                 question.path = question.path.split('?').next().unwrap().to_owned();
             }
         }),
-        spoilt("tags without quotes", &["etag.offered"], |_, reply| {
+        spoilt("tags without quotes", &["etag.offered", "etag.not-modified", "etag.list", "etag.order"], |_, reply| {
             if let Some(tag) = reply.header("etag").map(|tag| tag.trim_matches('"').to_owned()) {
                 reply.set("etag", &tag);
             }

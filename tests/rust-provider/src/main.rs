@@ -1,1 +1,3 @@
-fn main(){}
+//! The OFREP provider for Rust against a real server.
+
+fn main() {}

@@ -40,7 +40,7 @@ fn a_flag_is_rolled_out_previewed_and_undone_by_hand() {
                 ("flag replace flag.json --preview --file users.ndjson", ""),
                 ("flag kill new-player --preview --cohort beta", ""),
                 ("flag disable new-player --reason it_flickers", ""),
-                ("flag history new-player", ""),
+                ("flag history new-player --json", ""),
                 ("flag diff new-player --from 3 --to 5", ""),
                 ("flag diff new-player", ""),
                 ("flag restore new-player --to 4 --preview --file users.txt", ""),
@@ -78,7 +78,7 @@ fn an_evaluation_is_explained_so_that_it_can_be_read_out() {
                 ("flag explain new-player --user 42 --context {\"plan\":\"pro\"} --as-of 3", ""),
                 ("flag explain new-player --user 42 --as-of 1", ""),
                 ("flag explain new-player --user 42 --as-of 99", ""),
-                ("flag list --stale --days 0", ""),
+                ("flag list --stale --days 0 --json", ""),
                 ("flag list --cohort beta --json", ""),
             ],
         );

@@ -15,22 +15,28 @@ PATIENCE_S = 60
 
 
 class Server:
-    def __init__(self):
+    def __init__(self, *more):
+        self.more = more
         self.directory = tempfile.TemporaryDirectory(prefix="changeover-python-")
+        self.admin_token = None
+        try:
+            self.start("127.0.0.1:0")
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self, address):
+        """Serves on an address; the first start prints an admin's token."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CHANGEOVER_")}
         environment["CHANGEOVER_DATABASE_URL"] = f"sqlite:{self.directory.name}/service.db"
         self.process = subprocess.Popen(
-            [os.environ["CHANGEOVER_BINARY"], "serve", "--listen", "127.0.0.1:0"],
+            [os.environ["CHANGEOVER_BINARY"], "serve", "--listen", address, *self.more],
             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         self.output, found = [], queue.Queue()
         self.reader = threading.Thread(target=self._read, args=(found,), daemon=True)
         self.reader.start()
-        try:
-            self._wait_until_ready(found)
-        except BaseException:
-            self.stop()
-            raise
+        self._wait_until_ready(found)
 
     def _read(self, found):
         for line in self.process.stdout:
@@ -41,8 +47,7 @@ class Server:
         found.put(("end", ""))
 
     def _wait_until_ready(self, found):
-        """The first start prints the address and an admin's token."""
-        known, deadline = {}, time.monotonic() + PATIENCE_S
+        known, deadline = {} if self.admin_token is None else {"token": self.admin_token}, time.monotonic() + PATIENCE_S
         while not {"url", "token"} <= known.keys():
             try:
                 name, value = found.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -76,7 +81,13 @@ class Server:
         except ValueError:
             return status, None
 
-    def stop(self):
+    def create_flags(self):
+        """The flags that `changeover conformance` prints."""
+        command = [os.environ["CHANGEOVER_BINARY"], "conformance", "--print-flags", "json"]
+        for flag in json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout):
+            self.request("POST", "/api/v1/flags", flag)
+
+    def end(self):
         self.process.terminate()
         try:
             self.process.wait(timeout=30)
@@ -85,4 +96,7 @@ class Server:
             self.process.wait()
         self.reader.join(timeout=10)
         self.process.stdout.close()
+
+    def stop(self):
+        self.end()
         self.directory.cleanup()

@@ -37,15 +37,16 @@ class OpenFeatureTest(unittest.TestCase):
         cls.addClassCleanup(cls.server.stop)
         cls.server.request("POST", "/api/v1/cohorts", {"name": "staff"})
         cls.server.request("PUT", "/api/v1/cohorts/staff/ids", "42\nuser-7\n", content_type="text/plain")
+        cls.server.create_flags()
         for body in FLAGS:
             cls.server.request("POST", "/api/v1/flags", body)
         _, token = cls.server.request("POST", "/api/v1/tokens", {"name": "an application", "role": "evaluate"})
         cls.client = cls.client_with("right", token["secret"])
 
     @classmethod
-    def client_with(cls, domain, token, header="Authorization"):
+    def client_with(cls, domain, token, header="Authorization", server=None):
         value = f"Bearer {token}" if header == "Authorization" else token
-        provider = OFREPProvider(cls.server.url, headers_factory=lambda: {header: value})
+        provider = OFREPProvider((server or cls.server).url, headers_factory=lambda: {header: value})
         api.set_provider(provider, domain)
         return api.get_client(domain)
 
@@ -76,6 +77,52 @@ class OpenFeatureTest(unittest.TestCase):
         answers = [self.client.get_boolean_details("half", False, EvaluationContext(f"user-{number}")) for number in range(200)]
         self.assertEqual({details.reason for details in answers}, {Reason.SPLIT})
         self.assertTrue(60 < sum(details.value for details in answers) < 140)
+
+    def test_zero_values_and_a_disabled_flag(self):
+        subject, client = EvaluationContext("conformance-user"), self.client
+        for key, ask, wrong, value in (
+            ("zero-boolean", client.get_boolean_details, True, False),
+            ("zero-string", client.get_string_details, "?", ""),
+            ("zero-integer", client.get_integer_details, -1, 0),
+            ("zero-float", client.get_float_details, -1.0, 0.0),
+            ("zero-object", client.get_object_details, {"?": 1}, {}),
+            ("integer-large", client.get_integer_details, -1, 9_007_199_254_740_993),
+            ("float-whole", client.get_float_details, -1.0, 10.0),
+            ("string-digits", client.get_string_details, "?", "10"),
+        ):
+            with self.subTest(key):
+                details = ask(f"conformance-{key}", wrong, subject)
+                self.assertEqual((details.value, details.reason, details.error_code), (value, Reason.STATIC, None))
+                self.assertIs(type(details.value), type(value))
+        details = client.get_boolean_details("conformance-disabled", True, subject)
+        self.assertEqual((details.value, details.reason, details.error_code), (False, Reason.DISABLED, None))
+
+    def test_a_rate_limit_pauses_the_provider_and_it_goes_on(self):
+        server = Server("--rate-limit-per-second", "5", "--rate-limit-burst", "60")
+        self.addCleanup(server.stop)
+        server.create_flags()
+        client = self.client_with("limited", server.admin_token, server=server)
+        ask = lambda: client.get_boolean_details("conformance-boolean", False, EvaluationContext("1"))
+        deadline = time.monotonic() + 30
+        while (details := ask()).error_code is None:
+            self.assertLess(time.monotonic(), deadline, "no limit is met")
+        self.assertEqual((details.value, details.reason, details.error_code), (False, Reason.ERROR, ErrorCode.GENERAL))
+        while ask().error_code is not None:
+            self.assertLess(time.monotonic(), deadline, "it never goes on")
+            time.sleep(0.02)
+
+    def test_a_server_that_was_restarted_is_asked_again(self):
+        server = Server()
+        self.addCleanup(server.stop)
+        server.create_flags()
+        client = self.client_with("restarted", server.admin_token, server=server)
+        ask = lambda: client.get_boolean_details("conformance-boolean", False, EvaluationContext("1"))
+        self.assertTrue(ask().value)
+        server.end()
+        details = ask()
+        self.assertEqual((details.value, details.reason, details.error_code), (False, Reason.ERROR, ErrorCode.GENERAL))
+        server.start(server.url.removeprefix("http://"))
+        self.assertTrue(ask().value)
 
     def test_errors(self):
         details = self.client.get_boolean_details("no-such-flag", True, EvaluationContext("42"))

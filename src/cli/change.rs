@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Output, Settings, change_audit, change_check, change_cover, change_laws, change_pause, installed, table};
+use super::{
+    Output, Settings, change_audit, change_check, change_cover, change_history, change_laws, change_pause, installed,
+    table,
+};
 use crate::change::{ChangeFile, Stage};
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::{ChangeName, Instant, Period};
@@ -37,6 +40,8 @@ pub enum Command {
     Status(NameArguments),
     /// List the installed changes
     List,
+    /// List every file that a change has had, or print one of them
+    History(change_history::Arguments),
     /// Put a corrected change file in the place of the installed one of the same name; the stage stays
     Update(InstallArguments),
     /// Stop translating at once, and note what is written meanwhile
@@ -115,6 +120,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
         Command::Stage(arguments) => run_stage(settings, output, &mut connection, &arguments),
         Command::Status(arguments) => run_status(settings, output, &mut connection, arguments.name.as_ref()),
         Command::List => run_list(output, &mut connection),
+        Command::History(arguments) => change_history::run(output, &mut connection, &arguments),
         Command::Update(arguments) => run_update(settings, output, &database, &arguments),
         Command::Pause(arguments) => change_pause::run_pause(settings, output, &mut connection, &arguments),
         Command::Resume(arguments) => change_pause::run_resume(settings, output, &mut connection, &arguments),

@@ -128,7 +128,8 @@ fn text(preview: &Preview) -> String {
         if change.recorded > 0 {
             text.push_str(&format!(", {} of them only when the running period has ended", change.recorded));
         }
-        let more = if change.subjects > change.samples.len() as u64 { ", …" } else { "" };
+        let more =
+            if u64::try_from(change.samples.len()).is_ok_and(|shown| shown < change.subjects) { ", …" } else { "" };
         text.push_str(&format!("\n    {}{more}", change.samples.join(", ")));
     }
     for staying in &preview.staying {

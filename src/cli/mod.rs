@@ -7,6 +7,7 @@ mod change;
 mod change_audit;
 mod change_check;
 mod change_cover;
+mod change_history;
 mod change_laws;
 mod change_pause;
 mod cohort;

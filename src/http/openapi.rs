@@ -5,8 +5,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::{Modify, OpenApi};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, explain, flags, history, imports, installs, jobs, laws, passes,
-    pauses, previews, proposals, reports, rollouts, tokens, writes,
+    audit, backfills, changes, cohorts, coverage, explain, files, flags, history, imports, installs, jobs, laws,
+    passes, pauses, previews, proposals, reports, rollouts, tokens, writes,
 };
 use super::{docs, health, metrics};
 
@@ -25,7 +25,7 @@ use super::{docs, health, metrics};
         cohorts::list, cohorts::create, cohorts::get, cohorts::replace, cohorts::delete,
         cohorts::ids, cohorts::replace_ids, cohorts::add_ids, cohorts::remove_ids, cohorts::has_id,
         installs::create, installs::replace, installs::delete, backfills::start_backfill, passes::start_repair, passes::start_verify,
-        changes::list, changes::get, coverage::get, changes::set_stage, changes::assignments, changes::open_period, changes::set_side,
+        changes::list, changes::get, files::list, coverage::get, changes::set_stage, changes::assignments, changes::open_period, changes::set_side,
         laws::gates, laws::last, laws::run,
         pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
         reports::list, reports::run, reports::get, reports::sign,

@@ -3,8 +3,8 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, explain, flags, history, imports, installs, jobs, laws, passes,
-    pauses, previews, proposals, reports, rollouts, tokens, writes,
+    audit, backfills, changes, cohorts, coverage, explain, files, flags, history, imports, installs, jobs, laws,
+    passes, pauses, previews, proposals, reports, rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -45,6 +45,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/cohorts/{name}/removals").post(cohorts::remove_ids).service())
         .service(path("/api/v1/changes").get(changes::list).post(installs::create).service())
         .service(path("/api/v1/changes/{name}").get(changes::get).put(installs::replace).delete(installs::delete).service())
+        .service(path("/api/v1/changes/{name}/history").get(files::list).service())
         .service(path("/api/v1/changes/{name}/coverage").get(coverage::get).service())
         .service(path("/api/v1/changes/{name}/stage").put(changes::set_stage).service())
         .service(path("/api/v1/changes/{name}/gates").get(laws::gates).service())

@@ -12,6 +12,7 @@ use crate::sql::pending::Work;
 use crate::sql::{assignment, effective, postgres, sqlite};
 
 use super::error::TranslationError;
+use super::file_history::FILE;
 use super::objects;
 use super::overlap::refuse_overlaps;
 use super::own::{
@@ -125,7 +126,8 @@ pub fn install(
             at,
         ];
         connection.execute(&sql, &values)?;
-        record(connection, &model.name, deed, "install", &serde_json::json!({ "title": file.title }))?;
+        let detail = serde_json::json!({ "title": file.title, FILE: file.text });
+        record(connection, &model.name, deed, "install", &detail)?;
         get_change(connection, &model.name)
     })
 }

@@ -7,6 +7,7 @@ use crate::sql::names::{literal, own};
 use crate::sql::{old_path, pending};
 
 use super::error::TranslationError;
+use super::file_history::without_file;
 use super::laws::create_laws_table;
 use super::ranges;
 use super::writes::idempotency;
@@ -255,7 +256,7 @@ pub fn history(connection: &mut DatabaseConnection, name: &ChangeName) -> Result
                 at: Instant::from_micros(row.integer("at")?),
                 actor: row.text("actor")?,
                 action: row.text("action")?,
-                detail: row.text("detail")?,
+                detail: without_file(row.text("detail")?),
             })
         })
         .collect()

@@ -16,6 +16,7 @@ use crate::sql::{effective, gap as gap_sql, postgres, sqlite};
 
 use super::cover::missing_on_postgres;
 use super::error::TranslationError;
+use super::file_history::FILE;
 use super::install::{Step, refuse_second_allocation, with_lock_timeout};
 use super::objects;
 use super::overlap::refuse_overlaps;
@@ -96,7 +97,8 @@ pub fn update(
         let values = [file.title.as_str().into(), file.text.as_str().into(), model.name.as_str().into()];
         connection.execute(&sql, &values)?;
         let changed = note_changed_blocks(connection, (old.as_ref(), model), &change)?;
-        record(connection, &model.name, deed, "update", &json!({ "title": file.title, "changed_blocks": changed }))?;
+        let detail = json!({ "title": file.title, "changed_blocks": changed, FILE: file.text });
+        record(connection, &model.name, deed, "update", &detail)?;
         get_change(connection, &model.name)
     })
 }

@@ -7,6 +7,7 @@ pub mod changes;
 pub mod cohorts;
 pub mod coverage;
 pub mod explain;
+pub mod files;
 pub mod flags;
 pub mod history;
 pub mod imports;

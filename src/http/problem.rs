@@ -106,8 +106,9 @@ pub struct Problem {
     mistakes: Vec<FlagMistake>,
     current_version: Option<i64>,
     faults: Vec<Fault>,
-    allow: Option<String>,
-    retry_after_s: Option<u64>,
+    // Boxed, as `retry_after_s` is short: every handler's error carries them.
+    allow: Option<Box<str>>,
+    retry_after_s: Option<u32>,
 }
 
 /// What the client gets: `application/problem+json`, RFC 9457.
@@ -160,7 +161,7 @@ impl Problem {
     #[must_use]
     pub fn method_not_allowed(method: &str, allow: String) -> Self {
         let detail = format!("`{}` is not one of {allow}.", shortened(method));
-        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
+        Self { allow: Some(allow.into()), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
     /// One request too many; the next may come after `wait`.
@@ -176,7 +177,7 @@ impl Problem {
             self.code,
             Code::DatabaseUnavailable | Code::VersionNotReached | Code::Busy | Code::IdempotencyKeyInFlight
         );
-        self.retry_after_s.or(is_over_soon.then_some(1))
+        self.retry_after_s.map(u64::from).or(is_over_soon.then_some(1))
     }
 
     /// The problem with everything that is wrong with a write.
@@ -188,7 +189,8 @@ impl Problem {
     /// The problem with when to try again, in whole seconds.
     #[must_use]
     pub fn with_retry_after(self, seconds: Option<u64>) -> Self {
-        Self { retry_after_s: seconds, ..self }
+        let retry_after_s = seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+        Self { retry_after_s, ..self }
     }
 
     #[must_use]

@@ -70,19 +70,32 @@ impl Context {
     /// value. The targeting key is not looked up here: see [`Self::targeting_key`].
     #[must_use]
     pub fn find(&self, path: &AttributePath) -> Option<&Value> {
-        let found = match self.attributes.get(path.as_str()) {
+        let found = match get(&self.attributes, path.as_str()) {
             Some(value) => Some(value),
             None => {
                 let mut segments = path.as_str().split('.');
-                let first = self.attributes.get(segments.next()?);
-                segments.try_fold(first, |value, segment| match value {
-                    Some(Value::Object(object)) => Some(object.get(segment)),
+                let first = segments.next()?;
+                if first.len() == path.as_str().len() {
+                    return None;
+                }
+                segments.try_fold(get(&self.attributes, first), |value, segment| match value {
+                    Some(Value::Object(object)) => Some(get(object, segment)),
                     _ => None,
                 })?
             }
         };
         found.filter(|value| !value.is_null())
     }
+}
+
+/// Up to so many attributes are looked through, which is faster than hashing a name.
+const FEW: usize = 16;
+
+fn get<'m>(attributes: &'m Map<String, Value>, name: &str) -> Option<&'m Value> {
+    if attributes.len() > FEW {
+        return attributes.get(name);
+    }
+    attributes.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
 }
 
 /// The text by which a value is known as an id: a text itself, a number's canonical decimal text (`42`, `42.0` and `"42"`

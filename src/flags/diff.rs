@@ -88,7 +88,7 @@ mod tests {
     fn places_are_told_with_before_and_after() {
         let one = json!({"enabled": true, "variants": {"a/b": 1}, "gone": 0});
         let other = json!({"enabled": false, "variants": {"a/b": 2}, "come": []});
-        assert_eq!(told(&one, &other), ["/enabled true false", "/gone 0 -", "/variants/a~1b 1 2", "/come - []"]);
+        assert_eq!(told(&one, &other), ["/enabled true false", "/variants/a~1b 1 2", "/gone 0 -", "/come - []"]);
         assert_eq!(told(&one, &one), Vec::<String>::new());
     }
 

@@ -1,8 +1,8 @@
 //! A clause's comparands, compiled once, and what they say of a value.
 
+use core::net::IpAddr;
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;

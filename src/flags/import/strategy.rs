@@ -1,7 +1,7 @@
 //! Unleash's activation strategies: for whom each of them is, and for which share of them.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde_json::Value;
 

@@ -8,14 +8,12 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{Output, Settings, Word, proposal, table};
-use crate::database::DatabaseConnection;
 use crate::flags::import::{Checked, Note};
 use crate::http::api::imports::{ImportAnswer, ImportSource, read};
 use crate::primitives::{CohortName, FlagKey};
-use crate::store::cohorts::{self, Edit};
-use crate::store::imports::{self, Plan};
+use crate::store::imports::{self, Incoming, Plan};
 use crate::store::sorted_ids::SortedIds;
-use crate::store::{Origin, Store, StoreError, cohort_generations, cohort_leaves};
+use crate::store::{Store, cohort_leaves};
 
 #[derive(Debug, Args)]
 pub struct ExportArguments {
@@ -93,9 +91,12 @@ pub fn import(settings: &Settings, output: &Output, store: &Store, arguments: &I
     }
     let ids = ids_of(&document, arguments.with_cohorts.as_deref())?;
     let written = proposal::write(settings, output, store, &arguments.word, |conn, authority, origin| {
-        let plan = imports::import(conn, &document, arguments.replace, authority, origin)?;
-        ids.iter().try_for_each(|(name, ids)| write_ids(conn, name, ids, origin))?;
-        Ok(plan)
+        imports::import(
+            conn,
+            Incoming { document: &document, ids: &ids, replace: arguments.replace },
+            authority,
+            origin,
+        )
     })?;
     if let Some(plan) = written {
         print(output, plan, notes, true);
@@ -125,28 +126,6 @@ fn ids_of(document: &Checked, directory: Option<&Path>) -> anyhow::Result<Vec<(C
         }
     }
     Ok(found)
-}
-
-/// A cohort that has these ids already is left at its generation.
-fn write_ids(
-    conn: &mut DatabaseConnection,
-    name: &CohortName,
-    ids: &SortedIds,
-    origin: Origin<'_>,
-) -> Result<(), StoreError> {
-    let current = cohorts::get(conn, name)?;
-    let known = cohort_generations::as_of(conn, name, current.generation)?.and_then(|generation| generation.sha256);
-    let same = match known {
-        Some(sha256) => sha256 == ids.sha256(),
-        None => {
-            SortedIds::of(cohort_leaves::load(conn, name)?.iter().flat_map(|leaf| leaf.lines())).sha256()
-                == ids.sha256()
-        }
-    };
-    if !same {
-        cohorts::edit(conn, name, Edit::Replace(ids), None, origin)?;
-    }
-    Ok(())
 }
 
 fn print(output: &Output, plan: Plan, notes: Vec<Note>, written: bool) {

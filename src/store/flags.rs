@@ -131,6 +131,12 @@ pub(super) fn with_any_of(
         .load(connection)?)
 }
 
+/// Whether there is or was a flag with this key.
+pub(super) fn was_ever(connection: &mut DatabaseConnection, key: &FlagKey) -> Result<bool, StoreError> {
+    let versions = flag_versions::table.filter(flag_versions::key.eq(key.as_str())).count();
+    Ok(versions.get_result::<i64>(connection)? > 0)
+}
+
 /// What was served at some time since then: the versions made after it, and the one that stood when it began.
 pub(super) fn served_since(
     connection: &mut DatabaseConnection,

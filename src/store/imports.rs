@@ -6,15 +6,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::cohorts::{self, Changes, StoredCohort};
+use super::cohorts::{self, Changes, Edit, StoredCohort};
 use super::flags::{self, Deed, FlagWrite, StoredFlag};
 use super::proposals::{Ask, ProposedWrite};
 use super::protection::Authority;
-use super::{Origin, StoreError, state};
+use super::sorted_ids::SortedIds;
+use super::{Origin, StoreError, cohort_generations, cohort_leaves, state};
 use crate::database::DatabaseConnection;
 use crate::flags::import::{Checked, CheckedCohort, Document, ImportedCohort};
 use crate::flags::{CohortConditions, Difference, Flag, FlagDraft, differences};
-use crate::primitives::FlagKey;
+use crate::primitives::{CohortName, FlagKey};
 
 /// What an import does to one flag or cohort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -142,15 +143,25 @@ fn item(subject: String, base: Option<i64>, same: bool, changes: Vec<Difference>
     PlanItem { subject, step, changes, base }
 }
 
+/// A document that is to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    pub document: &'a Checked,
+    /// The ids of some of its cohorts.
+    pub ids: &'a [(CohortName, SortedIds)],
+    /// What is there and differs is overwritten.
+    pub replace: bool,
+}
+
 /// Writes what the plan says. What would be overwritten is refused, unless `replace` allows it; what is the same is not written at all.
 pub fn import(
     connection: &mut DatabaseConnection,
-    document: &Checked,
-    replace: bool,
+    incoming: Incoming<'_>,
     authority: Authority,
     origin: Origin<'_>,
 ) -> Result<Plan, StoreError> {
     state::lock(connection)?;
+    let Incoming { document, ids, replace } = incoming;
     let plan = plan(connection, document)?;
     let replaced = plan.replaced();
     if !replace && !replaced.is_empty() {
@@ -158,6 +169,11 @@ pub fn import(
     }
     for (cohort, item) in document.cohorts.iter().zip(&plan.cohorts) {
         write_cohort(connection, cohort, item, origin)?;
+    }
+    // Before the flags: a flag that is new moves nobody, an id that comes into a cohort of one does.
+    let mut alters_cohorts = plan.cohorts.iter().any(|item| item.step != ImportStep::Unchanged);
+    for (name, ids) in ids {
+        alters_cohorts |= write_ids(connection, (name, ids), replace, origin)?;
     }
     for (flag, item) in document.flags.iter().zip(&plan.flags) {
         let data = flags::json_of(flag)?;
@@ -168,18 +184,14 @@ pub fn import(
         };
         let deed = Deed { action: "flag.import", detail: Map::new(), authority };
         flags::write_as(connection, flag.key(), write, deed, origin).map_err(|error| {
-            if alters_cohorts(&plan) { error.without_ask() } else { error.with_ask(|| ask(document, &plan)) }
+            if alters_cohorts { error.without_ask() } else { error.with_ask(|| ask(document, &plan)) }
         })?;
     }
     Ok(plan)
 }
 
-/// A proposal holds flags only: who also brings cohorts is told to bring them first.
-fn alters_cohorts(plan: &Plan) -> bool {
-    plan.cohorts.iter().any(|item| item.step != ImportStep::Unchanged)
-}
-
-/// The import as a proposal: all of its flags, if one of them takes two persons.
+/// The import as a proposal: all of its flags, if one of them takes two persons. A proposal holds flags only: who also brings cohorts is told
+/// to bring them first.
 fn ask(document: &Checked, plan: &Plan) -> Ask {
     let changed = document.flags.iter().zip(&plan.flags).filter(|(_, item)| item.step != ImportStep::Unchanged);
     let write = |(flag, item): (&Flag, &PlanItem)| ProposedWrite {
@@ -213,4 +225,31 @@ fn write_cohort(
     })?;
     let changes = Changes { description: Some(&cohort.description), conditions: Some(&conditions) };
     cohorts::describe(connection, &cohort.name, changes, None, origin).map(drop)
+}
+
+/// True if the ids were written: a cohort that has them already is left at its generation, and one that has others is overwritten only
+/// if that is allowed.
+fn write_ids(
+    connection: &mut DatabaseConnection,
+    (name, ids): (&CohortName, &SortedIds),
+    replace: bool,
+    origin: Origin<'_>,
+) -> Result<bool, StoreError> {
+    let current = cohorts::get(connection, name)?;
+    let known = cohort_generations::as_of(connection, name, current.generation)?.and_then(|made| made.sha256);
+    let known = match known {
+        Some(sha256) => sha256,
+        None => {
+            let leaves = cohort_leaves::load(connection, name)?;
+            SortedIds::of(leaves.iter().flat_map(|leaf| leaf.lines())).sha256().to_owned()
+        }
+    };
+    if known == ids.sha256() {
+        return Ok(false);
+    }
+    if current.id_count > 0 && !replace {
+        return Err(StoreError::WouldReplace(format!("cohort/{name}")));
+    }
+    cohorts::edit(connection, name, Edit::Replace(ids), None, origin)?;
+    Ok(true)
 }

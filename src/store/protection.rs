@@ -153,7 +153,9 @@ pub fn check_flag_write(
     let mut cleared = Cleared::default();
     let own = strictest(write.protection_before(), write.protection_after());
     if own != ProtectionDraft::default() {
-        let moved = write.exposure(connection, own.population)?;
+        // Whoever asked for a flag that never was had no variant of it to move from.
+        let is_first = write.before.is_none() && !flags::was_ever(connection, change.key)?;
+        let moved = if is_first { 0 } else { write.exposure(connection, own.population)? };
         let guard = Guard { flag: change.key.clone(), protection: own, enabled: true, moved };
         let weakens = write.weakens();
         let second = write.protection_before().two_person && !write.is_kill();

@@ -12,6 +12,7 @@ mod examples;
 mod flags;
 mod fuzz;
 mod house;
+mod import;
 mod ofrep;
 mod protect;
 mod readme;

@@ -15,7 +15,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::FlagKey;
 use crate::store::Origin;
-use crate::store::imports::{self, Plan, PlanItem};
+use crate::store::imports::{self, Incoming, Plan, PlanItem};
 use crate::store::protection::Authority;
 
 /// The largest document, in bytes.
@@ -131,7 +131,7 @@ pub async fn create(caller: Caller<Admin>, state: Data<AppState>, body: Bytes) -
         return Ok(HttpResponse::Ok().json(ImportAnswer::new(plan, notes, false)));
     }
     let work = move |conn: &mut DatabaseConnection, authority: Authority, origin: Origin<'_>| {
-        imports::import(conn, &document, replace, authority, origin)
+        imports::import(conn, Incoming { document: &document, ids: &[], replace }, authority, origin)
     };
     let written = proposals::write(&state, caller, (overriding, reason), work).await?;
     Ok(proposals::answer(written, |plan| HttpResponse::Ok().json(ImportAnswer::new(plan, notes, true))))

@@ -45,7 +45,7 @@ fn busy(database: &TestDatabase) -> (People, i64) {
     write("DELETE", "/api/v1/flags/f", Value::Null, &["flag.remove"]);
     write("DELETE", "/api/v1/cohorts/c", Value::Null, &["cohort.delete"]);
     let made = people.expect(201, "ada", "POST", "/api/v1/tokens", &json!({"name": "x", "role": "viewer"}));
-    people.expect(200, "ada", "DELETE", &format!("/api/v1/tokens/{}", made["id"].as_str().unwrap()), &Value::Null);
+    people.expect(204, "ada", "DELETE", &format!("/api/v1/tokens/{}", made["id"].as_str().unwrap()), &Value::Null);
     assert_eq!(rows() - before, 2, "a token made and revoked");
     let rows = rows();
     (people, rows)

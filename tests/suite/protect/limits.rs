@@ -118,6 +118,19 @@ fn cohorts_and_prerequisites_move_subjects_too() {
 }
 
 #[test]
+fn a_new_flag_moves_nobody_and_one_that_comes_back_does() {
+    each_database(|database| {
+        let people = People::new(&database);
+        people.expect(201, "ada", "POST", "/api/v1/flags", &limited(60_000));
+        people.refused("exposure_limit", "ada", "DELETE", "/api/v1/flags/f", &Value::Null);
+        people.expect(204, "ada", "DELETE", "/api/v1/flags/f?override=true&reason=over", &Value::Null);
+        age(&database, 2 * 60 * 60);
+        people.refused("exposure_limit", "ada", "POST", "/api/v1/flags", &limited(60_000));
+        people.expect(201, "ada", "POST", "/api/v1/flags", &limited(5_000));
+    });
+}
+
+#[test]
 fn a_limit_is_not_raised_by_the_way() {
     each_database(|database| {
         let people = People::new(&database);

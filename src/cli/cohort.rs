@@ -1,22 +1,20 @@
 //! `changeover cohort`
 
-use std::fs::File;
-use std::io::Read;
-
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Output, Settings, Why, table};
+use super::{
+    Output, Settings, Why, cohort_history as history, cohort_import as import, cohort_staged as staged, table,
+};
+use crate::flags::CohortConditions;
 use crate::http::api::List;
 use crate::http::api::cohorts::CohortAnswer;
 use crate::primitives::CohortName;
-use crate::store::cohorts::{self, Edit, StoredCohort};
+use crate::store::cohort_merge::Comparison;
+use crate::store::cohorts::{self, Changes, Edit, StoredCohort};
 use crate::store::sorted_ids::SortedIds;
 use crate::store::upload::{self, Receipt, UploadFormat};
 use crate::store::{Origin, Store, cohort_leaves};
-
-/// How much of a file is read between two movements of the progress bar.
-const READ_BYTES: usize = 1 << 20;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -30,19 +28,23 @@ pub enum Command {
         #[command(flatten)]
         why: Why,
     },
-    /// Add the ids of a file: one a line, CSV (.csv, first column) or NDJSON (.ndjson, .jsonl)
-    Import {
+    /// Show a cohort: ids, conditions, generation, checksum, uploads that wait
+    Show { name: CohortName },
+    /// Change a cohort's description or its conditions
+    Describe {
         name: CohortName,
-        file: String,
-        /// Let the cohort have exactly these ids afterwards
-        #[arg(long)]
-        replace: bool,
-        /// Create the cohort if there is none
-        #[arg(long)]
-        create: bool,
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+        /// Groups of clauses as JSON, or @FILE: who meets all clauses of any group belongs to the cohort as well
+        #[arg(long, value_name = "JSON")]
+        conditions: Option<String>,
         #[command(flatten)]
         why: Why,
     },
+    /// Add the ids of a file: one a line, CSV (.csv, first column) or NDJSON (.ndjson, .jsonl), also with gzip (.gz)
+    Import(import::Arguments),
+    /// Write all ids into a file or to stdout
+    Export(history::ExportArguments),
     /// Add ids
     Add {
         name: CohortName,
@@ -65,6 +67,30 @@ pub enum Command {
         #[command(flatten)]
         why: Why,
     },
+    /// List a cohort's generations: who made them, when, why, and who came and went
+    History {
+        name: CohortName,
+        /// At most so many, the latest first
+        #[arg(long, default_value_t = 20, value_name = "NUMBER")]
+        limit: u32,
+    },
+    /// Show who came and who went from one generation to another
+    Diff {
+        name: CohortName,
+        from: i64,
+        /// [default: the latest]
+        to: Option<i64>,
+    },
+    /// Give a cohort the ids of an earlier generation
+    Restore {
+        name: CohortName,
+        generation: i64,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Look at uploads that wait, activate or drop them
+    #[command(subcommand)]
+    Staged(staged::Command),
     /// Say whether an id is in a cohort: exit code 0 if it is, 1 if not
     Has {
         name: CohortName,
@@ -82,20 +108,29 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
             let text = format!("{name} is created, without ids so far");
             output.result(&CohortAnswer::from(cohort), &text);
         }
-        Command::Import { name, file, replace, create, why } => {
-            let bytes = read_file(output, &file)?;
-            let upload = upload::read(&bytes, UploadFormat::of_file(&file))
-                .with_context(|| format!("{file}: nothing was changed"))?;
-            let edit = if replace { Edit::Replace(&upload.ids) } else { Edit::Add(&upload.ids) };
+        Command::Show { name } => history::show(&store, output, &name)?,
+        Command::Describe { name, description, conditions, why } => {
+            let conditions = conditions.as_deref().map(conditions_of).transpose()?;
+            let changes = Changes { description: description.as_deref(), conditions: conditions.as_deref() };
             let origin = settings.origin(&why);
-            let edited = store.write(|conn| {
-                if create && cohorts::find(conn, &name)?.is_none() {
-                    cohorts::create(conn, &name, "", origin)?;
-                }
-                cohorts::edit(conn, &name, edit, None, origin)
-            })?;
-            print(output, &edited.receipt(&upload));
+            let cohort = store.write(|conn| cohorts::describe(conn, &name, changes, None, origin))?;
+            let text = format!("{name} is described anew (generation {})", cohort.generation);
+            output.result(&CohortAnswer::from(cohort), &text);
         }
+        Command::Import(arguments) => import::run(settings, &store, output, &arguments)?,
+        Command::Export(arguments) => history::export(&store, output, &arguments)?,
+        Command::History { name, limit } => history::list(&store, output, &name, limit)?,
+        Command::Diff { name, from, to } => history::diff(&store, output, &name, (from, to))?,
+        Command::Restore { name, generation, why } => {
+            let origin = settings.origin(&why);
+            let edited = store.write(|conn| cohorts::edit(conn, &name, Edit::Restore(generation), None, origin))?;
+            let text = format!(
+                "{name} has the {} ids of generation {generation} again (generation {}): {} came, {} went",
+                edited.cohort.id_count, edited.cohort.generation, edited.added, edited.removed
+            );
+            output.result(&CohortAnswer::from(edited.cohort), &text);
+        }
+        Command::Staged(command) => staged::run(settings, &store, output, command)?,
         Command::Add { name, ids, why } => {
             edit(&store, output, &name, &ids, |ids| Edit::Add(ids), settings.origin(&why))?
         }
@@ -154,24 +189,24 @@ fn edit(
     Ok(())
 }
 
-fn read_file(output: &Output, file: &str) -> anyhow::Result<Vec<u8>> {
-    let context = || format!("{file} cannot be read");
-    let mut source = File::open(file).with_context(context)?;
-    let size = source.metadata().with_context(context)?.len();
-    let bar = output.progress(&format!("reading {file}"), size);
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    loop {
-        let read = source.by_ref().take(READ_BYTES.try_into()?).read_to_end(&mut bytes).with_context(context)?;
-        if read == 0 {
-            break;
-        }
-        bar.inc(read.try_into()?);
-    }
-    bar.finish_and_clear();
-    Ok(bytes)
+/// Conditions as they are stored, if they are valid; `@FILE` names a file with them.
+fn conditions_of(text: &str) -> anyhow::Result<String> {
+    let text = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?,
+        None => text.to_owned(),
+    };
+    let conditions = CohortConditions::parse(&text).map_err(|error| {
+        let places = error.mistakes.iter().map(|mistake| format!("\n  {}: {}", mistake.at, mistake.what));
+        anyhow::anyhow!("the conditions are not valid; nothing was changed{}", places.collect::<String>())
+    })?;
+    Ok(serde_json::to_string(&conditions)?)
 }
 
-fn print(output: &Output, receipt: &Receipt) {
+pub(super) fn print(output: &Output, receipt: &Receipt) {
+    output.result(receipt, &receipt_text(receipt));
+}
+
+pub(super) fn receipt_text(receipt: &Receipt) -> String {
     let mut text = format!(
         "{}: {} ids (generation {})\n  read {}, added {}, removed {}, duplicates {}, rejected {}\n  sha-256 of the ids read: {}",
         receipt.cohort,
@@ -187,5 +222,21 @@ fn print(output: &Output, receipt: &Receipt) {
     for rejection in &receipt.rejections {
         text.push_str(&format!("\n  line {} {}", rejection.line, rejection.what));
     }
-    output.result(receipt, &text);
+    let more = receipt.rejected.saturating_sub(u64::try_from(receipt.rejections.len()).unwrap_or(u64::MAX));
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more lines"));
+    }
+    text
+}
+
+/// Who comes and who goes, as text: `verbs` are the two words for it.
+pub(super) fn comparison_text(comparison: &Comparison, verbs: [&str; 2]) -> String {
+    let side = |count: u64, ids: &[String], verb: &str| {
+        let listed = ids.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+        let more = if count > 10 { ", …" } else { "" };
+        if count == 0 { format!("0 {verb}") } else { format!("{count} {verb}: {listed}{more}") }
+    };
+    let [come, go] = verbs;
+    let come = side(comparison.added, &comparison.come, come);
+    format!("  {come}\n  {}", side(comparison.removed, &comparison.go, go))
 }

@@ -65,6 +65,20 @@ impl Output {
         write_line(&mut std::io::stderr().lock(), &text);
     }
 
+    /// A progress bar over the bytes of a file, with rate and estimate; without an end if their number is not known (0).
+    #[must_use]
+    pub fn bytes(&self, label: &str, total: u64) -> ProgressBar {
+        let template = if total == 0 {
+            "{msg:28} {spinner} {bytes:>11} {bytes_per_sec:>14}"
+        } else {
+            "{msg:28} {bar:30} {bytes:>11}/{total_bytes} {bytes_per_sec:>14} {eta:>5} left"
+        };
+        match ProgressStyle::with_template(template) {
+            Ok(style) => self.progress(label, total).with_style(style),
+            Err(_) => self.progress(label, total),
+        }
+    }
+
     /// A progress bar on stderr with an estimate; hidden with `--json` or where stderr is no terminal.
     #[must_use]
     pub fn progress(&self, label: &str, total: u64) -> ProgressBar {

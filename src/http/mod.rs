@@ -19,6 +19,7 @@ mod refused;
 mod routes;
 mod server;
 mod state;
+mod streamed;
 mod version;
 mod writing;
 

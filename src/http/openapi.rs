@@ -5,8 +5,9 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::{Modify, OpenApi};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, explain, files, flags, history, imports, installs, jobs, laws,
-    passes, pauses, previews, proposals, reports, rollouts, tokens, writes,
+    audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
+    explain, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals, reports, rollouts,
+    tokens, writes,
 };
 use super::{docs, health, metrics};
 
@@ -23,7 +24,10 @@ use super::{docs, health, metrics};
         imports::export, imports::create,
         proposals::list, proposals::get, proposals::approve, proposals::reject,
         cohorts::list, cohorts::create, cohorts::get, cohorts::replace, cohorts::delete,
-        cohorts::ids, cohorts::replace_ids, cohorts::add_ids, cohorts::remove_ids, cohorts::has_id,
+        cohort_ids::ids, cohort_ids::has, cohort_ids::add, cohort_ids::remove,
+        cohort_uploads::replace, cohort_uploads::add, cohort_uploads::remove,
+        cohort_staged::list, cohort_staged::get, cohort_staged::activate, cohort_staged::drop_one,
+        cohort_generations::list, cohort_generations::get, cohort_generations::diff, cohort_generations::restore,
         installs::create, installs::replace, installs::delete, backfills::start_backfill, passes::start_repair, passes::start_verify,
         changes::list, changes::get, files::list, coverage::get, changes::set_stage, changes::assignments, changes::open_period, changes::set_side,
         laws::gates, laws::last, laws::run,

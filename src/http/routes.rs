@@ -3,8 +3,9 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    audit, backfills, changes, cohorts, coverage, explain, files, flags, history, imports, installs, jobs, laws,
-    passes, pauses, previews, proposals, reports, rollouts, tokens, writes,
+    audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
+    explain, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals, reports, rollouts,
+    tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -40,9 +41,16 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/proposals/{id}/rejection").post(proposals::reject).service())
         .service(path("/api/v1/cohorts").get(cohorts::list).post(cohorts::create).service())
         .service(path("/api/v1/cohorts/{name}").get(cohorts::get).put(cohorts::replace).delete(cohorts::delete).service())
-        .service(path("/api/v1/cohorts/{name}/ids").get(cohorts::ids).put(cohorts::replace_ids).post(cohorts::add_ids).service())
-        .service(path("/api/v1/cohorts/{name}/ids/{id}").get(cohorts::has_id).service())
-        .service(path("/api/v1/cohorts/{name}/removals").post(cohorts::remove_ids).service())
+        .service(path("/api/v1/cohorts/{name}/ids").get(cohort_ids::ids).put(cohort_uploads::replace).post(cohort_uploads::add).service())
+        .service(path("/api/v1/cohorts/{name}/ids/{id}").get(cohort_ids::has).put(cohort_ids::add).delete(cohort_ids::remove).service())
+        .service(path("/api/v1/cohorts/{name}/removals").post(cohort_uploads::remove).service())
+        .service(path("/api/v1/cohorts/{name}/staged").get(cohort_staged::list).service())
+        .service(path("/api/v1/cohorts/{name}/staged/{id}").get(cohort_staged::get).delete(cohort_staged::drop_one).service())
+        .service(path("/api/v1/cohorts/{name}/staged/{id}/activation").post(cohort_staged::activate).service())
+        .service(path("/api/v1/cohorts/{name}/generations").get(cohort_generations::list).service())
+        .service(path("/api/v1/cohorts/{name}/generations/{generation}").get(cohort_generations::get).service())
+        .service(path("/api/v1/cohorts/{name}/generations/{generation}/diff").get(cohort_generations::diff).service())
+        .service(path("/api/v1/cohorts/{name}/generations/{generation}/restoration").post(cohort_generations::restore).service())
         .service(path("/api/v1/changes").get(changes::list).post(installs::create).service())
         .service(path("/api/v1/changes/{name}").get(changes::get).put(installs::replace).delete(installs::delete).service())
         .service(path("/api/v1/changes/{name}/history").get(files::list).service())

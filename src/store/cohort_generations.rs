@@ -3,9 +3,10 @@
 
 use diesel::prelude::*;
 
-use super::cohort_leaves::{self, AsOf};
+use super::cohort_leaves::{self, AsOf, LeafReader};
+use super::cohort_merge::{self, Comparison};
 use super::schema::{cohort_generations as table, cohort_uploads};
-use super::{Page, PageRequest, StoreError, now};
+use super::{Page, PageRequest, StoreError, hexadecimal, now};
 use crate::database::DatabaseConnection;
 use crate::primitives::{CohortName, Instant};
 
@@ -128,6 +129,37 @@ pub fn get_readable(
     Err(StoreError::NotKept { name: cohort.to_string(), generation })
 }
 
+/// Who came and who went from one generation to another; the first may be the later one.
+pub fn compare(
+    connection: &mut DatabaseConnection,
+    cohort: &CohortName,
+    (from, to): (i64, i64),
+) -> Result<Comparison, StoreError> {
+    get_readable(connection, cohort, from)?;
+    get_readable(connection, cohort, to)?;
+    let (earlier, later) = (from.min(to), from.max(to));
+    let went = AsOf::Went { from: earlier, to: later };
+    let came = AsOf::Came { from: earlier, to: later };
+    let (old, new) = if from <= to { (went, came) } else { (came, went) };
+    cohort_merge::compare(connection, &mut cohort_leaves::feed(cohort, old), &mut cohort_leaves::feed(cohort, new))
+}
+
+/// The sha-256 of a generation's ids, as in `sorted_ids`: the stored one, or computed from its leaves.
+pub fn checksum(connection: &mut DatabaseConnection, generation: &Generation) -> Result<String, StoreError> {
+    use sha2::Digest;
+    if let Some(sha256) = &generation.sha256 {
+        return Ok(sha256.clone());
+    }
+    let Ok(cohort) = CohortName::new(&generation.cohort) else { return Ok(String::new()) };
+    let mut leaves = LeafReader::new(&cohort, AsOf::Version(generation.generation), None);
+    let mut hash = sha2::Sha256::new();
+    while let Some(text) = leaves.next(connection)? {
+        hash.update(text.as_bytes());
+        hash.update(b"\n");
+    }
+    Ok(hexadecimal(&hash.finalize()))
+}
+
 /// Forgets the ids of generations that need not be kept, and staged uploads whose time is up. Part of every write to a cohort.
 pub fn prune(connection: &mut DatabaseConnection, cohort: &CohortName, keep: Keep) -> Result<u64, StoreError> {
     let at = now().as_micros();
@@ -150,12 +182,6 @@ pub fn prune(connection: &mut DatabaseConnection, cohort: &CohortName, keep: Kee
         cohort_leaves::delete_before(connection, cohort, oldest)?;
     }
     Ok(u64::try_from(forgotten).unwrap_or(u64::MAX))
-}
-
-/// The leaves of a generation.
-#[must_use]
-pub fn leaves_of(generation: i64) -> AsOf {
-    AsOf::Version(generation)
 }
 
 /// When a generation with this number was made, whichever cohort it is of; in microseconds since 1970.

@@ -39,6 +39,16 @@ pub enum AsOf {
     Now,
     /// Those of the generation that was current at a version of the configuration.
     Version(i64),
+    /// Those that the second of two versions has and the first has not: together they hold every id that came.
+    Came {
+        from: i64,
+        to: i64,
+    },
+    /// Those that the first has and the second has not: together they hold every id that went.
+    Went {
+        from: i64,
+        to: i64,
+    },
 }
 
 pub(super) type Leaves<'a> = table::BoxedQuery<'a, <DatabaseConnection as diesel::Connection>::Backend>;
@@ -50,6 +60,8 @@ pub(super) fn leaves(cohort: &CohortName, as_of: AsOf) -> Leaves<'_> {
         AsOf::Version(version) => all
             .filter(table::from_generation.le(version))
             .filter(table::until_generation.is_null().or(table::until_generation.gt(version))),
+        AsOf::Came { from, to } => leaves(cohort, AsOf::Version(to)).filter(table::from_generation.gt(from)),
+        AsOf::Went { from, to } => leaves(cohort, AsOf::Version(from)).filter(table::until_generation.le(to)),
     }
 }
 
@@ -141,6 +153,23 @@ impl<'a> LeafReader<'a> {
             .optional()?;
         let (after, read) = found.map_or((None, VecDeque::new()), |(first, ids)| (Some(first), VecDeque::from([ids])));
         Ok(Self { read, ..Self::new(cohort, as_of, after) })
+    }
+
+    /// Some leaves' ids, one a line, each with its line feed; empty at the end.
+    pub fn next_several(&mut self, connection: &mut DatabaseConnection) -> Result<String, StoreError> {
+        let mut text = String::new();
+        while text.is_empty() || !self.read.is_empty() {
+            let Some(leaf) = self.next(connection)? else { break };
+            text.push_str(&leaf);
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    /// Where another reader goes on.
+    #[must_use]
+    pub fn position(&self) -> Option<String> {
+        self.after.clone().filter(|_| !self.done)
     }
 
     /// The next leaf's text, if there is one.

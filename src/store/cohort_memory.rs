@@ -51,11 +51,8 @@ fn ids_since(
     let texts_of = |connection: &mut DatabaseConnection, which: Leaves<'_>| -> Result<Vec<String>, StoreError> {
         Ok(which.select(table::ids).load(connection)?)
     };
-    let came = || leaves(cohort, AsOf::Version(to)).filter(table::from_generation.gt(from));
-    let went = || {
-        let before = leaves(cohort, AsOf::Version(from));
-        before.filter(table::until_generation.is_not_null()).filter(table::until_generation.le(to))
-    };
+    let came = || leaves(cohort, AsOf::Came { from, to });
+    let went = || leaves(cohort, AsOf::Went { from, to });
     let new_ids: Vec<i64> = came().select(table::id_count).load(connection)?;
     let old_ids: Vec<i64> = went().select(table::id_count).load(connection)?;
     let touched: i64 = new_ids.iter().chain(&old_ids).sum();

@@ -5,6 +5,9 @@
 
 use std::cmp::Ordering;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::StoreError;
 use super::cohort_leaves::{self, NewLeaf, Place};
 use super::sorted_ids::{Feed, line_at};
@@ -17,18 +20,38 @@ const LEAF_IDS_MAX: usize = 2 * LEAF_IDS;
 const LEAF_IDS_MIN: usize = LEAF_IDS / 8;
 
 /// What is to happen to a cohort's ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     Replace,
     Add,
     Remove,
 }
 
-/// What that did, or would do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Difference {
+/// How many ids are listed of those that come, and of those that go.
+const SAMPLES_MAX: usize = 100;
+
+/// Who comes and who goes: all counted, the first of them listed in the order of their bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Comparison {
     pub added: u64,
     pub removed: u64,
+    pub come: Vec<String>,
+    pub go: Vec<String>,
+}
+
+impl Comparison {
+    fn note(&mut self, fate: Fate, id: &str) {
+        let (count, sample) = match fate {
+            Fate::Comes => (&mut self.added, &mut self.come),
+            Fate::Goes => (&mut self.removed, &mut self.go),
+            Fate::Stays | Fate::Absent => return,
+        };
+        *count += 1;
+        if sample.len() < SAMPLES_MAX {
+            sample.push(id.to_owned());
+        }
+    }
 }
 
 /// What becomes of one id.
@@ -42,6 +65,20 @@ pub(super) enum Fate {
 }
 
 impl Action {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Add => "add",
+            Self::Remove => "remove",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Replace, Self::Add, Self::Remove].into_iter().find(|action| action.as_str() == text)
+    }
+
     /// What becomes of an id that stands only here, only in the upload, or in both (`order` of the one here to the upload's).
     pub(super) fn fate(self, order: Ordering) -> Fate {
         match (order, self) {
@@ -60,13 +97,56 @@ pub(super) fn apply(
     generation: i64,
     action: Action,
     feed: &mut Feed<'_>,
-) -> Result<Difference, StoreError> {
-    let places = cohort_leaves::places(connection, cohort)?;
-    let mut merge =
-        Merge { cohort, generation, action, ids: String::new(), count: 0, difference: Difference::default() };
+) -> Result<Comparison, StoreError> {
+    merge(connection, Merge::new(cohort, Some(generation), action), feed)
+}
+
+/// What that would do. Writes nothing.
+pub(super) fn preview(
+    connection: &mut DatabaseConnection,
+    cohort: &CohortName,
+    action: Action,
+    feed: &mut Feed<'_>,
+) -> Result<Comparison, StoreError> {
+    merge(connection, Merge::new(cohort, None, action), feed)
+}
+
+/// Who is in `new` and not in `old`, and the other way round.
+pub(super) fn compare(
+    connection: &mut DatabaseConnection,
+    old: &mut Feed<'_>,
+    new: &mut Feed<'_>,
+) -> Result<Comparison, StoreError> {
+    let mut comparison = Comparison::default();
+    loop {
+        let here = old.peek(connection)?;
+        let there = new.peek(connection)?;
+        let order = match (here, there) {
+            (None, None) => return Ok(comparison),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(here), Some(there)) => here.cmp(there),
+        };
+        let id = here.filter(|_| order.is_le()).or(there).unwrap_or_default();
+        comparison.note(Action::Replace.fate(order), id);
+        if order.is_le() {
+            old.advance();
+        }
+        if order.is_ge() {
+            new.advance();
+        }
+    }
+}
+
+fn merge(
+    connection: &mut DatabaseConnection,
+    mut merge: Merge<'_>,
+    feed: &mut Feed<'_>,
+) -> Result<Comparison, StoreError> {
+    let places = cohort_leaves::places(connection, merge.cohort)?;
     let mut at = 0;
     loop {
-        if action != Action::Replace && merge.count == 0 {
+        if merge.action != Action::Replace && merge.count == 0 {
             let Some(next) = feed.peek(connection)? else { break };
             at = at.max(places.partition_point(|place| place.first_id.as_str() <= next).saturating_sub(1));
         }
@@ -78,17 +158,24 @@ pub(super) fn apply(
         }
     }
     merge.flush(connection)?;
-    Ok(merge.difference)
+    Ok(merge.comparison)
 }
 
 /// The leaf that is being written.
 struct Merge<'a> {
     cohort: &'a CohortName,
-    generation: i64,
+    /// None: nothing is written.
+    generation: Option<i64>,
     action: Action,
     ids: String,
     count: usize,
-    difference: Difference,
+    comparison: Comparison,
+}
+
+impl<'a> Merge<'a> {
+    fn new(cohort: &'a CohortName, generation: Option<i64>, action: Action) -> Self {
+        Self { cohort, generation, action, ids: String::new(), count: 0, comparison: Comparison::default() }
+    }
 }
 
 impl Merge<'_> {
@@ -141,7 +228,10 @@ impl Merge<'_> {
 
     /// Before its ids are written anew: no two leaves of a generation begin with the same id.
     fn end(&self, connection: &mut DatabaseConnection, place: Option<&Place>) -> Result<(), StoreError> {
-        place.map_or(Ok(()), |place| cohort_leaves::end(connection, self.cohort, place, self.generation))
+        match (place, self.generation) {
+            (Some(place), Some(generation)) => cohort_leaves::end(connection, self.cohort, place, generation),
+            _ => Ok(()),
+        }
     }
 
     fn take_over(&mut self, lines: &str) {
@@ -150,8 +240,7 @@ impl Merge<'_> {
     }
 
     fn decide(&mut self, fate: Fate, id: &str) {
-        self.difference.added += u64::from(fate == Fate::Comes);
-        self.difference.removed += u64::from(fate == Fate::Goes);
+        self.comparison.note(fate, id);
         if matches!(fate, Fate::Comes | Fate::Stays) {
             self.ids.push_str(id);
             self.ids.push('\n');
@@ -176,14 +265,16 @@ impl Merge<'_> {
             return Ok(());
         }
         let ids = self.ids.trim_end_matches('\n');
-        let leaf = NewLeaf {
-            cohort: self.cohort.as_str(),
-            first_id: line_at(ids, 0),
-            from_generation: self.generation,
-            id_count: i64::try_from(self.count).unwrap_or(i64::MAX),
-            ids,
-        };
-        cohort_leaves::insert(connection, &leaf)?;
+        if let Some(from_generation) = self.generation {
+            let leaf = NewLeaf {
+                cohort: self.cohort.as_str(),
+                first_id: line_at(ids, 0),
+                from_generation,
+                id_count: i64::try_from(self.count).unwrap_or(i64::MAX),
+                ids,
+            };
+            cohort_leaves::insert(connection, &leaf)?;
+        }
         self.ids.clear();
         self.count = 0;
         Ok(())

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::audit::{self, AuditEntry};
 use super::cohort_generations::{self, Generation, Keep};
-use super::cohort_merge::{self, Action, Difference};
+use super::cohort_leaves::AsOf;
+use super::cohort_merge::{self, Action, Comparison};
+use super::cohort_staging::{self, Staged};
 use super::protection::{self, EditSize};
 use super::schema::cohorts;
 use super::sorted_ids::{Feed, SortedIds};
@@ -45,6 +47,8 @@ pub enum Edit<'a> {
     Replace(&'a SortedIds),
     Add(&'a SortedIds),
     Remove(&'a SortedIds),
+    /// Does with a staged upload what it was sent for; the upload goes with it.
+    Activate(&'a Staged),
     /// Gives it the ids of an earlier generation.
     Restore(i64),
 }
@@ -57,7 +61,16 @@ impl Edit<'_> {
             Self::Replace(_) => "cohort.replace",
             Self::Add(_) => "cohort.add",
             Self::Remove(_) => "cohort.remove",
+            Self::Activate(_) => "cohort.activate",
             Self::Restore(_) => "cohort.restore",
+        }
+    }
+
+    /// Who uploaded the ids, if they were staged: where a flag takes two persons, another one must activate them.
+    fn uploader(&self) -> Option<&str> {
+        match self {
+            Self::Activate(staged) => Some(&staged.actor),
+            Self::Replace(_) | Self::Add(_) | Self::Remove(_) | Self::Restore(_) => None,
         }
     }
 }
@@ -74,18 +87,17 @@ impl Edited {
     /// The receipt for the upload that the edit's ids came from.
     #[must_use]
     pub fn receipt(&self, upload: &Upload) -> Receipt {
-        Receipt {
-            cohort: self.cohort.name.clone(),
-            generation: self.cohort.generation,
-            ids: u64::try_from(self.cohort.id_count).unwrap_or(0),
-            read: upload.read,
-            added: self.added,
-            removed: self.removed,
-            duplicates: upload.duplicates,
-            rejected: upload.rejected,
-            rejections: upload.rejections.clone(),
-            sha256: upload.ids.sha256().to_owned(),
-        }
+        let ids = u64::try_from(self.cohort.id_count).unwrap_or(0);
+        let counts = Receipt { generation: self.cohort.generation, ids, ..upload.receipt(&self.cohort.name) };
+        Receipt { added: self.added, removed: self.removed, ..counts }
+    }
+
+    /// The receipt for a staged upload that was activated.
+    #[must_use]
+    pub fn receipt_of(&self, staged: &Staged) -> Receipt {
+        let ids = u64::try_from(self.cohort.id_count).unwrap_or(0);
+        let counts = Receipt { generation: self.cohort.generation, ids, ..staged.receipt.clone() };
+        Receipt { added: self.added, removed: self.removed, ..counts }
     }
 }
 
@@ -115,11 +127,21 @@ pub fn all(connection: &mut DatabaseConnection) -> Result<Vec<StoredCohort>, Sto
     Ok(cohorts::table.order(cohorts::name.asc()).select(StoredCohort::as_select()).load(connection)?)
 }
 
-/// Creates a cohort without ids; one with the same name is an error.
+/// Creates a cohort without ids and conditions.
 pub fn create(
     connection: &mut DatabaseConnection,
     name: &CohortName,
     description: &str,
+    origin: Origin<'_>,
+) -> Result<StoredCohort, StoreError> {
+    create_as(connection, name, Changes { description: Some(description), conditions: None }, origin)
+}
+
+/// Creates a cohort without ids; one with the same name is an error.
+pub fn create_as(
+    connection: &mut DatabaseConnection,
+    name: &CohortName,
+    described: Changes<'_>,
     origin: Origin<'_>,
 ) -> Result<StoredCohort, StoreError> {
     let generation = state::next_config_version(connection)?;
@@ -129,13 +151,13 @@ pub fn create(
     let at = now().as_micros();
     let cohort = StoredCohort {
         name: name.to_string(),
-        description: description.to_owned(),
+        description: described.description.unwrap_or_default().to_owned(),
         generation,
         id_count: 0,
         created_at: at,
         updated_at: at,
         updated_by: origin.actor.to_owned(),
-        conditions: String::from("[]"),
+        conditions: described.conditions.unwrap_or("[]").to_owned(),
     };
     diesel::insert_into(cohorts::table).values(&cohort).execute(connection)?;
     record(connection, &cohort, Made { action: "cohort.create", sha256: Some(sha256("")), ..Made::default() }, origin)?;
@@ -182,48 +204,34 @@ pub fn edit(
     seen: Option<i64>,
     origin: Origin<'_>,
 ) -> Result<Edited, StoreError> {
-    edit_as(connection, name, Editing { edit, seen, uploader: None }, origin)
-}
-
-/// An edit that is to be made.
-#[derive(Debug, Clone, Copy)]
-pub struct Editing<'a> {
-    pub edit: Edit<'a>,
-    pub seen: Option<i64>,
-    /// Who uploaded the ids, if they were staged: where a flag takes two persons, another one must activate them.
-    pub uploader: Option<&'a str>,
-}
-
-/// [`edit`], of ids that were staged too. Every change of a cohort's ids comes through here.
-pub fn edit_as(
-    connection: &mut DatabaseConnection,
-    name: &CohortName,
-    editing: Editing<'_>,
-    origin: Origin<'_>,
-) -> Result<Edited, StoreError> {
-    let Editing { edit, seen, uploader } = editing;
     let cohort = advance(connection, name, seen, origin)?;
     let generation = cohort.generation;
     let (action, mut feed, sha256) = match edit {
         Edit::Replace(ids) => (Action::Replace, Feed::new(ids.pieces()?), Some(ids.sha256().to_owned())),
         Edit::Add(ids) => (Action::Add, Feed::new(ids.pieces()?), None),
         Edit::Remove(ids) => (Action::Remove, Feed::new(ids.pieces()?), None),
+        Edit::Activate(staged) => {
+            let sha256 = (staged.action == Action::Replace).then(|| staged.sha256.clone());
+            (staged.action, cohort_staging::feed(&staged.id), sha256)
+        }
         Edit::Restore(earlier) => {
             let earlier = cohort_generations::get_readable(connection, name, earlier)?;
-            let as_of = cohort_generations::leaves_of(earlier.generation);
-            (Action::Replace, cohort_leaves::feed(name, as_of), earlier.sha256)
+            (Action::Replace, cohort_leaves::feed(name, AsOf::Version(earlier.generation)), earlier.sha256)
         }
     };
-    let Difference { added, removed } = cohort_merge::apply(connection, name, generation, action, &mut feed)?;
+    let Comparison { added, removed, .. } = cohort_merge::apply(connection, name, generation, action, &mut feed)?;
     let difference = i64::try_from(added).unwrap_or(i64::MAX) - i64::try_from(removed).unwrap_or(i64::MAX);
     let cohort = StoredCohort { id_count: cohort.id_count + difference, ..cohort };
     let size = EditSize { ids: added.saturating_add(removed), conditions: false };
-    match uploader {
+    match edit.uploader() {
         None => protection::check_cohort_edit(connection, name, size, origin)?,
         Some(uploader) => protection::check_cohort_activation(connection, name, size, uploader, origin)?,
     }
     write(connection, &cohort)?;
     record(connection, &cohort, Made { action: edit.action(), added, removed, sha256 }, origin)?;
+    if let Edit::Activate(staged) = edit {
+        cohort_staging::delete(connection, &staged.id)?;
+    }
     cohort_generations::prune(connection, name, Keep::default())?;
     Ok(Edited { cohort, added, removed })
 }
@@ -243,6 +251,7 @@ pub fn remove(
     let removed = u64::try_from(cohort.id_count).unwrap_or(0);
     diesel::delete(cohorts::table.find(name.as_str())).execute(connection)?;
     cohort_leaves::end_all(connection, name, cohort.generation)?;
+    cohort_staging::delete_of(connection, name)?;
     let made = Made { action: Generation::DELETE, removed, ..Made::default() };
     record(connection, &StoredCohort { id_count: 0, ..cohort }, made, origin)?;
     cohort_generations::prune(connection, name, Keep::default())?;

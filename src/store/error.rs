@@ -101,7 +101,7 @@ impl StoreError {
         matches!(self, Self::Database(error) if error.is_unique_violation())
     }
 
-    pub(super) fn not_found(what: &'static str, name: &str) -> Self {
+    pub fn not_found(what: &'static str, name: &str) -> Self {
         Self::NotFound { what, name: name.to_owned() }
     }
 }

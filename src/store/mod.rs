@@ -4,10 +4,12 @@
 
 mod as_of;
 pub mod audit;
+pub mod cohort_export;
 pub mod cohort_generations;
 pub mod cohort_leaves;
 pub mod cohort_memory;
 pub mod cohort_merge;
+pub mod cohort_staging;
 pub mod cohorts;
 mod dependents;
 mod error;
@@ -35,6 +37,8 @@ pub mod state;
 pub mod stream_tokens;
 pub mod tokens;
 pub mod upload;
+mod upload_records;
+mod upload_sort;
 
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::Instant;

@@ -1,11 +1,15 @@
-//! Uploads of cohort ids: plain lines, CSV or NDJSON; trimmed, deduplicated, and accounted for line by line.
+//! Uploads of cohort ids: plain lines, CSV or NDJSON; trimmed, deduplicated, and accounted for line by line, as the bytes come in and
+//! in bounded memory. A line that is not an id is rejected with its number, and the rest goes on.
 
 use std::borrow::Cow;
+use std::io;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sorted_ids::SortedIds;
+use super::upload_records::{Csv, Lines, OpenQuote, Record};
+use super::upload_sort::IdSorter;
 use crate::flags::canonical_id;
 
 /// The longest id that is accepted.
@@ -18,7 +22,7 @@ const REJECTIONS_LISTED_MAX: usize = 100;
 pub enum UploadFormat {
     /// One id a line.
     Lines,
-    /// The first field of each line; a first line that says `id` is a heading.
+    /// The first field of each record; a first record that says `id` is a heading.
     Csv,
     /// A JSON text or number a line, or an object with `id`.
     Ndjson,
@@ -37,18 +41,34 @@ impl UploadFormat {
 }
 
 /// An upload that cannot be used at all.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum UnusableUpload {
-    #[error("the upload is not UTF-8: line {line} holds other bytes")]
-    NotUtf8 { line: usize },
     #[error("the upload holds no id")]
     Empty,
     #[error("no line of the upload is an id; line {line} {what}")]
-    NothingAccepted { line: u64, what: &'static str },
+    NothingAccepted { line: u64, what: Cow<'static, str> },
+    #[error("line {line} opens a quote that is never closed, so what follows it cannot be told apart")]
+    OpenQuote { line: u64 },
+    #[error("the upload is UTF-16: save it as UTF-8")]
+    Utf16,
+    #[error("{rejected} lines are not ids, more than the {max} that may be: line {line} {what}")]
+    Rejections { rejected: u64, max: u64, line: u64, what: Cow<'static, str> },
+    #[error("the upload is larger than {max} bytes")]
+    TooLarge { max: u64 },
+    #[error("the upload is not gzip, or it was cut short")]
+    Gzip,
+    #[error("a temporary file for the ids cannot be used: see that TMPDIR has room")]
+    Spool(#[from] io::Error),
+}
+
+impl From<OpenQuote> for UnusableUpload {
+    fn from(OpenQuote(line): OpenQuote) -> Self {
+        Self::OpenQuote { line }
+    }
 }
 
 /// What became of an upload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     pub cohort: String,
     /// The cohort's generation now.
@@ -72,11 +92,11 @@ pub struct Receipt {
 }
 
 /// A line that is not an id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     /// From 1.
     pub line: u64,
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
 }
 
 /// The ids of an upload and what was counted on the way.
@@ -90,80 +110,172 @@ pub struct Upload {
     pub rejections: Vec<Rejection>,
 }
 
-/// Reads an upload. One without any id is refused: replacing a cohort with nothing is a mistake far more often than a wish.
+/// Reads an upload that is in memory already.
 pub fn read(bytes: &[u8], format: UploadFormat) -> Result<Upload, UnusableUpload> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        UnusableUpload::NotUtf8 { line: before.iter().filter(|byte| **byte == b'\n').count() + 1 }
-    })?;
-    let mut upload = Upload { ids: SortedIds::of([""]), read: 0, duplicates: 0, rejected: 0, rejections: Vec::new() };
-    let mut ids = Vec::new();
-    for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
-        if line.trim().is_empty() {
-            continue;
+    let mut reader = UploadReader::new(format);
+    reader.feed(bytes)?;
+    reader.finish()
+}
+
+/// Reads an upload piece by piece.
+#[derive(Debug)]
+pub struct UploadReader {
+    records: Records,
+    accepted: Accepted,
+    is_utf16: bool,
+    is_begun: bool,
+}
+
+#[derive(Debug)]
+enum Records {
+    Lines(Lines),
+    Csv(Csv),
+    Ndjson(Lines),
+}
+
+impl UploadReader {
+    #[must_use]
+    pub fn new(format: UploadFormat) -> Self {
+        let records = match format {
+            UploadFormat::Lines => Records::Lines(Lines::default()),
+            UploadFormat::Csv => Records::Csv(Csv::default()),
+            UploadFormat::Ndjson => Records::Ndjson(Lines::default()),
+        };
+        let accepted =
+            Accepted { format, records: 0, sorter: IdSorter::default(), read: 0, rejected: 0, rejections: vec![] };
+        Self { records, accepted, is_utf16: false, is_begun: false }
+    }
+
+    /// Takes the next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), UnusableUpload> {
+        if !self.is_begun && !bytes.is_empty() {
+            self.is_begun = true;
+            self.is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
         }
-        match id_in(line, number, format) {
-            Ok(id) if id.is_empty() => {}
-            Ok(id) => {
-                upload.read += 1;
-                ids.push(id.into_owned());
-            }
-            Err(what) => upload.reject(number, what),
+        let Self { records, accepted, .. } = self;
+        let mut take = |record: Record<'_>| accepted.take(&record);
+        match records {
+            Records::Lines(lines) | Records::Ndjson(lines) => lines.feed(bytes, &mut take),
+            Records::Csv(csv) => csv.feed(bytes, &mut take),
         }
     }
-    upload.ids = SortedIds::of(ids);
-    upload.duplicates = upload.read - upload.ids.len();
-    match (upload.ids.is_empty(), upload.rejections.first()) {
-        (false, _) => Ok(upload),
-        (true, None) => Err(UnusableUpload::Empty),
-        (true, Some(first)) => Err(UnusableUpload::NothingAccepted { line: first.line, what: first.what }),
+
+    /// Ends the upload. One without any id is refused: replacing a cohort with nothing is a mistake far more often than a wish.
+    pub fn finish(self) -> Result<Upload, UnusableUpload> {
+        let Self { records, mut accepted, .. } = self;
+        let mut take = |record: Record<'_>| accepted.take(&record);
+        match records {
+            Records::Lines(lines) | Records::Ndjson(lines) => lines.finish(&mut take)?,
+            Records::Csv(csv) => csv.finish(&mut take)?,
+        }
+        let Accepted { sorter, read, rejected, rejections, .. } = accepted;
+        let ids = sorter.finish()?;
+        match (ids.is_empty(), rejections.first()) {
+            (false, _) => Ok(Upload { duplicates: read - ids.len().min(read), ids, read, rejected, rejections }),
+            (true, Some(_)) if self.is_utf16 => Err(UnusableUpload::Utf16),
+            (true, None) => Err(UnusableUpload::Empty),
+            (true, Some(first)) => Err(UnusableUpload::NothingAccepted { line: first.line, what: first.what.clone() }),
+        }
     }
 }
 
 impl Upload {
-    fn reject(&mut self, line: u64, what: &'static str) {
-        self.rejected += 1;
-        if self.rejections.len() < REJECTIONS_LISTED_MAX {
-            self.rejections.push(Rejection { line, what });
+    /// What was read, for a receipt; what became of it is the cohort's to say.
+    pub(super) fn receipt(&self, cohort: &str) -> Receipt {
+        Receipt {
+            cohort: cohort.to_owned(),
+            generation: 0,
+            ids: 0,
+            read: self.read,
+            added: 0,
+            removed: 0,
+            duplicates: self.duplicates,
+            rejected: self.rejected,
+            rejections: self.rejections.clone(),
+            sha256: self.ids.sha256().to_owned(),
+        }
+    }
+
+    /// Refuses the whole upload if more lines were rejected than may be.
+    pub fn with_at_most_rejected(self, max: Option<u64>) -> Result<Self, UnusableUpload> {
+        match (max, self.rejections.first()) {
+            (Some(max), Some(first)) if self.rejected > max => {
+                let Rejection { line, what } = first.clone();
+                Err(UnusableUpload::Rejections { rejected: self.rejected, max, line, what })
+            }
+            _ => Ok(self),
         }
     }
 }
 
-/// The id that a line holds; an empty one for a line that is to be passed over.
-fn id_in(line: &str, number: u64, format: UploadFormat) -> Result<Cow<'_, str>, &'static str> {
-    let id: Cow<'_, str> = match format {
-        UploadFormat::Lines => Cow::Borrowed(line),
-        UploadFormat::Csv => csv_field(line).ok_or("has a quote that is not closed")?,
-        UploadFormat::Ndjson => Cow::Owned(json_id(line)?),
-    };
-    let trimmed = id.trim();
-    if format == UploadFormat::Csv && number == 1 && trimmed.eq_ignore_ascii_case("id") {
-        return Ok(Cow::Borrowed(""));
+/// The ids so far.
+#[derive(Debug)]
+struct Accepted {
+    format: UploadFormat,
+    records: u64,
+    sorter: IdSorter,
+    read: u64,
+    rejected: u64,
+    rejections: Vec<Rejection>,
+}
+
+impl Accepted {
+    fn take(&mut self, record: &Record<'_>) -> Result<(), UnusableUpload> {
+        let found = match record.bytes {
+            None => Err("is longer than 64 KiB"),
+            Some(bytes) => id_in(bytes, record.more, self.format),
+        };
+        let is_blank = matches!(&found, Ok(id) if id.is_empty());
+        self.records += u64::from(!is_blank);
+        let is_heading = self.format == UploadFormat::Csv && self.records == 1;
+        match found {
+            Ok(id) if id.is_empty() || (is_heading && id.eq_ignore_ascii_case("id")) => {}
+            Ok(id) => {
+                self.read += 1;
+                self.sorter.push(&id)?;
+            }
+            Err(what) => {
+                self.rejected += 1;
+                if self.rejections.len() < REJECTIONS_LISTED_MAX {
+                    self.rejections.push(Rejection { line: record.line, what: Cow::Borrowed(what) });
+                }
+            }
+        }
+        Ok(())
     }
-    if trimmed.len() > ID_BYTES_MAX {
+}
+
+/// The id that a record holds; an empty one for a blank line.
+fn id_in(bytes: &[u8], more: bool, format: UploadFormat) -> Result<Cow<'_, str>, &'static str> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
+    let id = match format {
+        UploadFormat::Lines | UploadFormat::Csv => Cow::Borrowed(trimmed(text)),
+        UploadFormat::Ndjson if trimmed(text).is_empty() => Cow::Borrowed(""),
+        UploadFormat::Ndjson => Cow::Owned(trimmed(&json_id(trimmed(text))?).to_owned()),
+    };
+    let has_more = more || (format == UploadFormat::Ndjson && !trimmed(text).is_empty());
+    if id.is_empty() && has_more { Err("has no id") } else { checked(id) }
+}
+
+/// An id as it is kept, if it is one: trimmed, not empty.
+pub fn id_of(text: &str) -> Result<String, &'static str> {
+    let id = trimmed(text);
+    if id.is_empty() { Err("is empty") } else { checked(Cow::Borrowed(id)).map(Cow::into_owned) }
+}
+
+/// Without blanks and byte order marks around it: files that were put one behind the other have these in their middle.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(|character: char| character.is_whitespace() || character == '\u{feff}')
+}
+
+fn checked(id: Cow<'_, str>) -> Result<Cow<'_, str>, &'static str> {
+    if id.len() > ID_BYTES_MAX {
         return Err("is longer than 256 bytes");
     }
-    if trimmed.chars().any(char::is_control) {
+    if id.chars().any(char::is_control) {
         return Err("has a control character in it");
     }
-    Ok(if trimmed.len() == id.len() { id } else { Cow::Owned(trimmed.to_owned()) })
-}
-
-/// The first field of a CSV line; none if its quote is never closed.
-fn csv_field(line: &str) -> Option<Cow<'_, str>> {
-    let line = line.trim_start();
-    let Some(quoted) = line.strip_prefix('"') else {
-        return line.split(',').next().map(Cow::Borrowed);
-    };
-    let mut field = String::new();
-    let mut characters = quoted.chars().peekable();
-    loop {
-        match characters.next()? {
-            '"' if characters.peek() == Some(&'"') => field.extend(characters.next()),
-            '"' => return Some(Cow::Owned(field)),
-            character => field.push(character),
-        }
-    }
+    Ok(id)
 }
 
 fn json_id(line: &str) -> Result<String, &'static str> {
@@ -173,7 +285,7 @@ fn json_id(line: &str) -> Result<String, &'static str> {
         other => other,
     };
     match canonical_id(value) {
-        Some(id) if !id.is_empty() => Ok(id.into_owned()),
+        Some(id) => Ok(id.into_owned()),
         _ => Err("is neither a text nor a whole number that JSON keeps exactly"),
     }
 }
@@ -182,23 +294,40 @@ fn json_id(line: &str) -> Result<String, &'static str> {
 mod tests {
     use super::*;
 
+    fn lines_of(upload: &Upload) -> Vec<u64> {
+        upload.rejections.iter().map(|rejected| rejected.line).collect()
+    }
+
     #[test]
     fn the_three_formats_say_the_same() {
-        let lines = read(b"42\nb,\"c\n\n42\n", UploadFormat::Lines).unwrap();
-        let csv = read(b"id,name\n42,x\n\"b,\"\"c\",y\n 42 ,z\n\"open\n", UploadFormat::Csv).unwrap();
-        let ndjson = read(b"42\n{\"id\":\"b,\\\"c\"}\n\"42\"\n{}\n[1]\n\"a\\nb\"\nx\n", UploadFormat::Ndjson).unwrap();
+        let lines = read(b"\xef\xbb\xbf42\nb,\"c\r\n\n42\n", UploadFormat::Lines).unwrap();
+        let csv = read(b"ID,name\n42,\"x\ny\"\n\"b,\"\"c\",y\n 42 ,z\n,no id\n\n", UploadFormat::Csv).unwrap();
+        let ndjson = b"42\n{\"id\":\"b,\\\"c\"}\n\"42\"\n{}\n[1]\n\"a\\nb\"\nx\n\"\"\n";
+        let ndjson = read(ndjson, UploadFormat::Ndjson).unwrap();
         assert_eq!(lines.ids.sha256(), csv.ids.sha256());
         assert_eq!(lines.ids.sha256(), ndjson.ids.sha256());
-        assert_eq!((csv.read, csv.duplicates, csv.rejected), (3, 1, 1));
-        let rejected: Vec<u64> = ndjson.rejections.iter().map(|rejected| rejected.line).collect();
-        assert_eq!((ndjson.rejected, rejected), (4, vec![4, 5, 6, 7]));
+        assert_eq!((csv.read, csv.duplicates, csv.rejected, lines_of(&csv)), (3, 1, 1, vec![6]));
+        assert_eq!((ndjson.rejected, lines_of(&ndjson)), (5, vec![4, 5, 6, 7, 8]));
+    }
+
+    #[test]
+    fn a_line_that_is_no_id_does_not_hold_up_the_others() {
+        let long = "x".repeat(257);
+        let body = format!("a\n\u{0}\n{long}\nb\tc\n{}\nd\n", "y".repeat(70_000));
+        let mut bytes = body.into_bytes();
+        bytes.extend_from_slice(b"\xff\xfe\nlast");
+        let upload = read(&bytes, UploadFormat::Lines).unwrap();
+        assert_eq!((upload.ids.len(), upload.rejected, lines_of(&upload)), (3, 5, vec![2, 3, 4, 5, 7]));
+        let refused = upload.with_at_most_rejected(Some(4)).unwrap_err();
+        assert!(matches!(refused, UnusableUpload::Rejections { rejected: 5, max: 4, line: 2, .. }));
     }
 
     #[test]
     fn what_holds_no_id_is_refused() {
-        assert_eq!(read(b"", UploadFormat::Lines).unwrap_err(), UnusableUpload::Empty);
-        assert_eq!(read(b"id\n", UploadFormat::Csv).unwrap_err(), UnusableUpload::Empty);
-        assert_eq!(read(b"a\n\xff", UploadFormat::Lines).unwrap_err(), UnusableUpload::NotUtf8 { line: 2 });
+        assert!(matches!(read(b"", UploadFormat::Lines), Err(UnusableUpload::Empty)));
+        assert!(matches!(read(b"id\n", UploadFormat::Csv), Err(UnusableUpload::Empty)));
+        assert!(matches!(read(b"a\n\"b", UploadFormat::Csv), Err(UnusableUpload::OpenQuote { line: 2 })));
+        assert!(matches!(read(b"\xff\xfea\0\n\0", UploadFormat::Lines), Err(UnusableUpload::Utf16)));
         assert!(matches!(read(b"\n{}", UploadFormat::Ndjson), Err(UnusableUpload::NothingAccepted { line: 2, .. })));
     }
 }

@@ -4,6 +4,10 @@
 pub mod audit;
 pub mod backfills;
 pub mod changes;
+pub mod cohort_generations;
+pub mod cohort_ids;
+pub mod cohort_staged;
+pub mod cohort_uploads;
 pub mod cohorts;
 pub mod coverage;
 pub mod explain;

@@ -1,6 +1,7 @@
 //! The API in one process, on both databases: stories, roles, and what malformed requests must never do.
 
 mod changes;
+mod cohorts;
 mod flags;
 mod jobs;
 mod malformed;

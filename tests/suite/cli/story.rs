@@ -8,7 +8,8 @@ const FLAG: &str = r#"{"key":"new-player","type":"boolean","variants":{"on":true
 fn flags_and_cohorts_by_hand() {
     each_database(|database| {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("beta.csv"), "id,name\n42,Ada\n\"7\",Bob\n42,again\n\"open\n").unwrap();
+        std::fs::write(directory.path().join("beta.csv"), "id,name\n42,Ada\n\"7\",Bob\n42,again\n\"two\nlines\"\n")
+            .unwrap();
         let mut story = String::new();
         let commands = [
             ("cohort create beta --description testers", ""),

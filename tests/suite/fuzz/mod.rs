@@ -4,4 +4,5 @@
 mod api;
 mod change_file;
 mod command_line;
+mod uploads;
 mod writes;

@@ -6,8 +6,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::api::{
     audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
-    explain, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals, reports, rollouts,
-    tokens, writes,
+    explain, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals, reports,
+    rollouts, tokens, writes,
 };
 use super::{docs, health, metrics};
 

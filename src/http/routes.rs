@@ -4,8 +4,8 @@ use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
     audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
-    explain, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals, reports, rollouts,
-    tokens, writes,
+    explain, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals, reports,
+    rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};

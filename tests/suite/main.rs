@@ -14,6 +14,7 @@ mod fuzz;
 mod house;
 mod import;
 mod ofrep;
+mod peers;
 mod protect;
 mod readme;
 mod reference;

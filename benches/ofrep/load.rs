@@ -43,7 +43,7 @@ fn ask(address: &str, request: &[u8], until: Instant) -> Vec<u32> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     let mut micros = Vec::new();
-    let mut buffer = vec![0; 16 << 10];
+    let mut buffer = vec![0; 64 << 10];
     loop {
         let started = Instant::now();
         if started >= until {

@@ -1,5 +1,6 @@
 //! What a flag evaluation over HTTP costs: the real server's OFREP endpoint beside a bare actix-web handler that parses the same
-//! body and answers from a map. Interleaved rounds in one run, ratios of medians.
+//! body and answers from a map, and all flags at once beside Unleash Edge, if `CHANGEOVER_BENCH_EDGE` names its program. Interleaved
+//! rounds in one run, ratios of medians.
 //!
 //! `scripts/bench-ofrep` runs it. The numbers of docs/reference/performance.md come from here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
@@ -38,6 +39,9 @@ struct Arguments {
 /// What an OpenFeature provider sends.
 const BODY: &str = r#"{"context":{"targetingKey":"user-4711","account":{"id":1234,"plan":"pro"},"country":"NZ"}}"#;
 const KEY: &str = "billing-page";
+/// Flags that the server has when one is asked for, and when all are.
+const SIZES: [usize; 3] = [1, 100, 5_000];
+const BULK: usize = 100;
 
 fn main() {
     let arguments = Arguments::parse();
@@ -46,33 +50,50 @@ fn main() {
         return;
     }
     let pinned = pin_to_last_core();
-    let ours = Server::changeover(pinned);
-    let bare = Server::bare(pinned);
+    println!("{} connections, {}; medians of {} rounds\n", arguments.connections, machine(pinned), arguments.rounds);
+    let mut single: Vec<Server> = SIZES.iter().map(|count| Server::changeover(*count, pinned)).collect();
+    single.push(Server::bare(pinned));
+    println!("One flag evaluated over HTTP, beside a handler that parses and looks up:\n");
+    compare(&single, &arguments, "bare handler");
+    drop(single);
+    let mut all = Server::changeover(BULK, pinned);
+    all.ask_for_all();
+    let mut bulk = vec![all];
+    let edge = std::env::var_os("CHANGEOVER_BENCH_EDGE");
+    bulk.extend(edge.map(|program| Server::edge(program.as_ref(), BULK, pinned)));
+    println!("\n{BULK} flags evaluated in one request:\n");
+    compare(&bulk, &arguments, "Unleash Edge");
+}
+
+/// Measures the servers by turns and prints a table; the last one is what the others are set against.
+fn compare(servers: &[Server], arguments: &Arguments, beside: &str) {
     let duration = Duration::from_secs(arguments.seconds);
-    let measure = |server: &Server| load::run(server, arguments.connections, duration);
-    for server in [&ours, &bare] {
+    for server in servers {
         load::run(server, arguments.connections, Duration::from_secs(1));
     }
-    let (mut of_ours, mut of_bare) = (Vec::new(), Vec::new());
+    let mut loads: Vec<Vec<Load>> = servers.iter().map(|_| Vec::new()).collect();
     for _ in 0..arguments.rounds.max(1) {
-        of_ours.push(measure(&ours));
-        of_bare.push(measure(&bare));
+        for (server, loads) in servers.iter().zip(&mut loads) {
+            loads.push(load::run(server, arguments.connections, duration));
+        }
     }
-    println!("OFREP single evaluation over HTTP, {} connections, {}", arguments.connections, machine(pinned));
-    println!("| server | requests/s | CPU µs/request | p50 µs | p99 µs |");
-    println!("|---|---:|---:|---:|---:|");
-    for (name, loads) in [("changeover serve", &of_ours), ("bare handler", &of_bare)] {
+    println!("| server | requests/s | CPU µs/request | p50 µs | p99 µs | requests/s ÷ {beside} | p99 ÷ {beside} |");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    let last = loads.last().expect("a server");
+    for (server, loads) in servers.iter().zip(&loads) {
         let column = |value: fn(&Load) -> f64| median(loads, value);
-        let (rate, cpu) = (column(|load| load.per_second), column(|load| load.server_cpu_us));
+        let ratio = |value: fn(&Load) -> f64| median(loads, value) / median(last, value);
         println!(
-            "| {name} | {rate:.0} | {cpu:.1} | {:.0} | {:.0} |",
+            "| {} | {:.0} | {:.1} | {:.0} | {:.0} | {:.2} | {:.2} |",
+            server.name,
+            column(|load| load.per_second),
+            column(|load| load.server_cpu_us),
             column(|load| load.p50_us),
-            column(|load| load.p99_us)
+            column(|load| load.p99_us),
+            ratio(|load| load.per_second),
+            ratio(|load| load.p99_us),
         );
     }
-    let ratio = |value: fn(&Load) -> f64| median(&of_ours, value) / median(&of_bare, value);
-    println!("\nratio: {:.2} of the bare handler's requests/s", ratio(|load| load.per_second));
-    println!("ratio: {:.2} times the bare handler's CPU time a request", ratio(|load| load.server_cpu_us));
 }
 
 fn median(loads: &[Load], value: fn(&Load) -> f64) -> f64 {

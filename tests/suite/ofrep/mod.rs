@@ -6,5 +6,6 @@ mod events;
 mod freshness;
 pub mod host;
 mod limits;
+mod matrix;
 mod properties;
 mod service;

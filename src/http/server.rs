@@ -1,12 +1,15 @@
 //! The server around the paths: workers, time limits, and a stop that lets running requests finish.
 
+use std::any::Any;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, rt, web};
+use socket2::SockRef;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::events::Streams;
@@ -18,6 +21,8 @@ use super::version::keep;
 /// How long a client may take to send its request's head, and how long running requests may take once the server stops.
 const REQUEST_HEAD_MAX: Duration = Duration::from_secs(10);
 const STOP_SECONDS_MAX: u64 = 20;
+/// How long a client's machine may leave what it is sent unacknowledged.
+const UNANSWERED_MAX: Duration = Duration::from_secs(60);
 
 /// Serves until SIGTERM or SIGINT; then running requests finish, and new ones are not taken.
 pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
@@ -27,6 +32,7 @@ pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
         let server = HttpServer::new(move || {
             App::new().app_data(data.clone()).wrap(from_fn(keep)).wrap(from_fn(observe)).configure(configure)
         })
+        .on_connect(|connection, _| give_up_early(connection))
         .client_request_timeout(REQUEST_HEAD_MAX)
         .shutdown_timeout(STOP_SECONDS_MAX)
         .disable_signals()
@@ -35,6 +41,14 @@ pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
         rt::spawn(stop_on_signal(server.handle(), streams)?);
         server.await
     })
+}
+
+/// Closes a connection whose client has gone without a word: an event stream would keep its place for a quarter of an hour.
+fn give_up_early(connection: &dyn Any) {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(UNANSWERED_MAX)) {
+        tracing::debug!(%error, "a connection has no limit for what it leaves unanswered");
+    }
 }
 
 /// The signals are watched from here on, so none is missed before the future is polled.

@@ -2,7 +2,10 @@
 //! leave out all that the specification asks for.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::flags::{Context, Failure};
@@ -12,13 +15,50 @@ pub fn context(body: &[u8]) -> Result<Context, Failure> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Context::default());
     }
-    let body: Value = serde_json::from_slice(body).map_err(|error| Failure::ParseError(error.to_string()))?;
-    let context = match body {
-        Value::Object(mut body) => body.swap_remove("context").unwrap_or(Value::Null),
-        Value::Null => Value::Null,
-        _ => return Err(Failure::ParseError("it is not an object".to_owned())),
-    };
+    let Body(context) = serde_json::from_slice(body).map_err(|error| Failure::ParseError(error.to_string()))?;
     Ok(Context::from_json(context)?)
+}
+
+/// The `context` of a body; whatever else stands beside it is passed over.
+struct Body(Value);
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BodyVisitor)
+    }
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = Body;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Body, E> {
+        Ok(Body(Value::Null))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Body, A::Error> {
+        let mut context = Value::Null;
+        while let Some(name) = members.next_key::<Name>()? {
+            match name {
+                Name::Context => context = members.next_value()?,
+                Name::Other => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Body(context))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Name {
+    Context,
+    #[serde(other)]
+    Other,
 }
 
 /// Decodes `%XX` once. What does not decode to UTF-8 stays as it was sent: it is no flag's key either way.

@@ -20,7 +20,6 @@ mod prepared;
 mod request;
 mod version;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
@@ -159,7 +158,7 @@ async fn evaluate_body<H: Host>(host: web::Data<H>, request: &HttpRequest, paylo
     }
 }
 
-async fn evaluate_one<H: Host>(host: &web::Data<H>, key: &Cow<'_, str>, context: Context) -> HttpResponse {
+async fn evaluate_one<H: Host>(host: &web::Data<H>, key: &str, context: Context) -> HttpResponse {
     let (prepared, now) = (host.prepared(), host.now());
     let Some(at) = prepared.snapshot().position(key) else { return send(not_found(key)) };
     let counter = |flag: &str, variant: &str| host.counter(flag, variant);

@@ -68,7 +68,7 @@ fn write_canonical(out: &mut Vec<u8>, value: &Value) {
 
 fn write_object(out: &mut Vec<u8>, object: &Map<String, Value>) {
     let mut members: Vec<(&String, &Value)> = object.iter().collect();
-    members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    members.sort_unstable_by_key(|(name, _)| *name);
     out.push(b'{');
     for (name, value) in members {
         write_text(out, name);

@@ -6,7 +6,7 @@ use changeover::store::tokens::Role;
 use serde_json::{Value, json};
 
 use super::{Api, Call};
-use crate::support::each_database;
+use crate::support::{changeover, each_database};
 
 const FILE: &str = include_str!("../../../examples/video-hosting/change.toml");
 const CHANGE: &str = "/api/v1/changes/billing-allocation";
@@ -97,6 +97,22 @@ fn a_change_goes_live_over_http_and_comes_back() {
             )
         };
         assert_eq!((&evaluated(1)["value"], &evaluated(3)["value"]), (&json!("new"), &json!("old")));
+        let flag = "/api/v1/flags/billing-allocation";
+        let told = done(
+            &api,
+            "POST",
+            &format!("{flag}/explain"),
+            &json!({ "context": { "targetingKey": "1" }, "period": "2026-11" }),
+        );
+        assert_eq!(
+            (&told["variant"], &told["routing"]["recorded"][0]["actor"]),
+            (&json!("new"), &json!("admin")),
+            "{told}"
+        );
+        assert_eq!(told["routing"]["rules"]["variant"], "new");
+        let killed = done(&api, "POST", &format!("{flag}/preview"), &json!({ "enabled": false, "groups": true }));
+        assert_eq!((&killed["unit"], &killed["moving"]), (&json!("group"), &json!(1)), "{killed}");
+        assert_eq!(killed["change"]["widened"][0]["groups"], 1, "{killed}");
         assert_eq!(sent(&api, "DELETE", CHANGE, &Value::Null).0, 409, "it is live");
         let back = done(&api, "PUT", &stage, &json!({ "to": "shadow", "reason": "a second look" }));
         assert_eq!(back["released"], 1, "{back}");
@@ -106,5 +122,33 @@ fn a_change_goes_live_over_http_and_comes_back() {
         assert_eq!(sent(&api, "DELETE", CHANGE, &Value::Null).0, 409, "who was billed how is recorded");
         done(&api, "DELETE", &format!("{CHANGE}?discard_assignments=true"), &Value::Null);
         assert_eq!(sent(&api, "GET", CHANGE, &Value::Null).0, 404);
+    });
+}
+
+#[test]
+fn every_file_that_a_change_has_had_is_kept_and_can_be_put_back() {
+    each_database(|database| {
+        drop(crate::translation::loaded(&database));
+        let api = Api::new(&database);
+        let other = FILE.replacen("title  = \"", "title  = \"Once more: ", 1);
+        assert_ne!(other, FILE);
+        done(&api, "POST", "/api/v1/changes", &json!({ "file": FILE }));
+        done(&api, "PUT", CHANGE, &json!({ "file": other }));
+        let files = done(&api, "GET", &format!("{CHANGE}/history"), &Value::Null);
+        let files = files["items"].as_array().unwrap();
+        let told: Vec<(&Value, &Value)> = files.iter().map(|file| (&file["action"], &file["actor"])).collect();
+        assert_eq!(told, [(&json!("update"), &json!("admin")), (&json!("install"), &json!("admin"))]);
+        assert_eq!((&files[0]["file"], &files[1]["file"]), (&json!(other), &json!(FILE)));
+        done(&api, "PUT", CHANGE, &json!({ "file": files[1]["file"] }));
+        let run = |arguments: &[&str]| {
+            changeover().service(&database).app(&database).args(["change", "history"]).args(arguments).run()
+        };
+        let listed = run(&["--json"]).expect_code(0).json();
+        assert_eq!(listed["items"].as_array().unwrap().len(), 3);
+        let number = listed["items"][1]["number"].to_string();
+        assert_eq!(run(&["--file", &number]).expect_code(0).stdout.trim_end(), other.trim_end());
+        run(&["--file", "99"]).expect_code(2);
+        let status = changeover().service(&database).app(&database).args(["change", "status"]).run().expect_code(0);
+        assert!(!status.stdout.contains("group_of_user"), "the files are not in the way: {status}");
     });
 }

@@ -71,7 +71,7 @@ pub fn write<T>(
         Written::Done(done) => Ok(Some(done)),
         Written::Proposed(proposal) => {
             let next = format!("waits for another person: changeover proposal approve {} --actor NAME", proposal.id);
-            print(output, proposal, &next);
+            print(output, *proposal, &next);
             Ok(None)
         }
     }

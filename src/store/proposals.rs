@@ -164,7 +164,7 @@ impl Person<'_> {
 #[derive(Debug, Clone)]
 pub enum Written<T> {
     Done(T),
-    Proposed(Proposal),
+    Proposed(Box<Proposal>),
 }
 
 /// Runs a write in a transaction; where it takes a second person, it is proposed instead.
@@ -180,7 +180,7 @@ pub fn write_or_propose<T>(
         Ok(done) => Ok(Written::Done(done)),
         Err(StoreError::Protected(Protected::SecondPerson { ask: Some(ask), .. })) => store
             .write(|connection| create(connection, &ask, person, (authority.overriding, reason)))
-            .map(Written::Proposed),
+            .map(|proposal| Written::Proposed(Box::new(proposal))),
         Err(error) => Err(error),
     }
 }

@@ -313,13 +313,18 @@ impl Guard {
     }
 }
 
-/// The limit in millionths; rounded down, so that it is never more than was written.
+/// The limit in millionths.
 #[must_use]
 pub fn limit(protection: &ProtectionDraft) -> Option<u32> {
     let percent = protection.percent_per_hour?;
     let whole = f64::from(WHOLE);
-    let millionths = (percent * whole / 100.0).clamp(0.0, whole);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 1,000,000")]
+    let millionths = (percent * whole / 100.0).round().clamp(0.0, whole);
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number between 0 and 1,000,000"
+    )]
     Some(millionths as u32)
 }
 

@@ -157,8 +157,8 @@ impl Targeting<'_, '_> {
         match &value {
             Value::String(variant) => self.serve(under, variant),
             Value::Bool(truth) => self.serve(under, if *truth { "true" } else { "false" }),
-            Value::Null => self.serve(under, &self.default.to_owned()),
-            Value::Object(object) if object.is_empty() => self.serve(under, &self.default.to_owned()),
+            Value::Null => self.serve(under, self.default),
+            Value::Object(object) if object.is_empty() => self.serve(under, self.default),
             _ => match operation(&value) {
                 Some(("if", argument)) => return self.branches(&arguments(argument), under, depth + 1),
                 Some(("fractional", argument)) => return self.fractional(&value, &arguments(argument), under),
@@ -204,7 +204,7 @@ impl Targeting<'_, '_> {
         self.steps.push(Step::new(under.clone(), serve, "targeting.fractional"));
         if attribute != TARGETING_KEY {
             // Who lacks the attribute gets the default variant there, and would go on to the next rule here.
-            self.serve(under, &self.default.to_owned());
+            self.serve(under, self.default);
         }
         Ok(())
     }

@@ -176,7 +176,7 @@ impl Logic<'_> {
                 }
                 let plain = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
                 let types = [Value::is_string, Value::is_number, Value::is_boolean];
-                let mixed = types.iter().filter(|of_type| values.iter().any(|value| of_type(value))).count() > 1;
+                let mixed = types.iter().filter(|of_type| values.iter().any(of_type)).count() > 1;
                 if !values.iter().all(plain) || (mixed && !holds) {
                     return Err(unsupported(whole, "its list has values of several types"));
                 }

@@ -178,7 +178,7 @@ pub fn answer<T>(written: Written<T>, done: impl FnOnce(T) -> HttpResponse) -> H
         Written::Done(written) => done(written),
         Written::Proposed(proposal) => {
             let location = format!("/api/v1/proposals/{}", proposal.id);
-            HttpResponse::Accepted().insert_header(("Location", location)).json(ProposalAnswer::from(proposal))
+            HttpResponse::Accepted().insert_header(("Location", location)).json(ProposalAnswer::from(*proposal))
         }
     }
 }

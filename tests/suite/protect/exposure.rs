@@ -176,10 +176,10 @@ fn any_successor(flag: &Value, random: &mut Random) -> Value {
 fn answers(snapshot: &Snapshot) -> Vec<Value> {
     let answer = |id: u64| {
         let mut context = json!({"targetingKey": id.to_string()});
-        if id % 3 != 0 {
+        if !id.is_multiple_of(3) {
             context["plan"] = ["pro", "free"][(id % 2) as usize].into();
         }
-        if id % 5 != 0 {
+        if !id.is_multiple_of(5) {
             context["account"] = id.into();
         }
         match snapshot.evaluate("f", &Context::from_json(context).unwrap(), NOW) {

@@ -20,7 +20,7 @@ fn age(database: &TestDatabase, seconds: i64) {
     let micros = Sql::from(seconds * 1_000_000);
     let mut connection = database.connection();
     for table in ["svc_changeover_flag_exposures", "svc_changeover_flag_versions"] {
-        connection.execute(&format!("UPDATE {table} SET at = at - $1"), &[micros.clone()]).unwrap();
+        connection.execute(&format!("UPDATE {table} SET at = at - $1"), std::slice::from_ref(&micros)).unwrap();
     }
 }
 

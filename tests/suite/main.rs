@@ -20,6 +20,7 @@ mod readme;
 mod reference;
 mod report;
 mod routing;
+mod servers;
 mod store;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;

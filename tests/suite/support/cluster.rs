@@ -102,9 +102,19 @@ impl CrashingCluster {
 
     /// Ends every process of the server at once, as a crash does, and starts it again: it recovers from its log.
     pub fn crash_and_recover(&self) {
+        self.crash();
+        self.recover();
+    }
+
+    /// Ends every process of the server at once.
+    pub fn crash(&self) {
         let mut stop = Command::new(self.programs.join("pg_ctl"));
         stop.args(["stop", "-s", "-m", "immediate", "-D"]).arg(self.watchdog.home.join("data"));
         self.identity.run(&mut stop).expect("an immediate shutdown");
+    }
+
+    /// Starts the server after a crash: it recovers from its log.
+    pub fn recover(&self) {
         self.identity.start_on(&self.programs, &self.watchdog.home, self.port, DURABLE).expect("the cluster recovers");
     }
 }

@@ -65,7 +65,8 @@ fn read_cohorts(
     let mut found = Vec::new();
     for stored in cohorts::all(connection)? {
         let held = CohortName::new(&stored.name).ok().and_then(|name| known.get(&name).copied());
-        found.extend(cohort_memory::read(connection, &stored, held)?);
+        // One that cannot be read stays what it was, as a flag does.
+        found.extend(cohort_memory::read(connection, &stored, held)?.or_else(|| held.cloned()));
     }
     Ok(found)
 }

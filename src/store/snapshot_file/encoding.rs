@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::flags::{Cohort, CohortIds, Flag, Snapshot, VersionedFlag};
+use crate::flags::{Cohort, CohortConditions, CohortIds, Flag, Snapshot, VersionedFlag};
 use crate::primitives::{CohortName, Instant};
 use crate::store::memory::{Contents, Saved, UnreadableFlag};
 use crate::store::state::Versions;
@@ -59,6 +59,7 @@ struct SavedFlag {
 struct SavedCohort {
     name: String,
     generation: i64,
+    conditions: CohortConditions,
 }
 
 pub(super) fn encode(database: &str, contents: &Contents) -> Vec<u8> {
@@ -66,7 +67,7 @@ pub(super) fn encode(database: &str, contents: &Contents) -> Vec<u8> {
     // Texts, numbers and flags always serialize.
     write_block(&mut body, &serde_json::to_vec(&head(database, contents)).unwrap_or_default());
     for cohort in contents.snapshot.cohorts() {
-        write_block(&mut body, &ids_to_bytes(cohort.ids()));
+        write_block(&mut body, &cohort.ids().to_bytes());
     }
     let mut bytes = Vec::with_capacity(body.len() + 64);
     bytes.extend_from_slice(MAGIC);
@@ -93,7 +94,11 @@ fn head(database: &str, contents: &Contents) -> Head {
         confirmed_at: contents.confirmed_at.as_micros(),
         flags: flags.collect(),
         cohorts: cohorts
-            .map(|cohort| SavedCohort { name: cohort.name().to_string(), generation: cohort.generation() })
+            .map(|cohort| SavedCohort {
+                name: cohort.name().to_string(),
+                generation: cohort.generation(),
+                conditions: cohort.conditions().clone(),
+            })
             .collect(),
         tokens: contents.keyring.to_saved(),
     }
@@ -117,13 +122,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(String, Saved), Refusal> {
     if Sha256::digest(rest).as_slice() != checksum {
         return Err(damaged("its checksum is not that of its content"));
     }
-    let head: Head =
+    let mut head: Head =
         serde_json::from_slice(read_block(&mut rest)?).map_err(|error| damaged(&format!("its content: {error}")))?;
     let mut cohorts = Vec::with_capacity(head.cohorts.len());
-    for saved in &head.cohorts {
+    for saved in std::mem::take(&mut head.cohorts) {
         let name = CohortName::new(&saved.name).map_err(|error| damaged(&error.to_string()))?;
-        let ids = ids_from_bytes(read_block(&mut rest)?)?;
-        cohorts.push(Arc::new(Cohort::new(name, saved.generation, ids)));
+        let ids = CohortIds::from_bytes(read_block(&mut rest)?).map_err(|error| damaged(&error.to_string()))?;
+        cohorts.push(Arc::new(Cohort::new(name, saved.generation, ids).with_conditions(saved.conditions)));
     }
     if !rest.is_empty() {
         return Err(damaged("there is more in it than it says"));
@@ -155,15 +160,6 @@ fn saved(head: Head, cohorts: Vec<Arc<Cohort>>) -> Saved {
         versions,
         unreadable,
     }
-}
-
-fn ids_to_bytes(ids: &CohortIds) -> Vec<u8> {
-    ids.iter().collect::<Vec<String>>().join("\n").into_bytes()
-}
-
-fn ids_from_bytes(bytes: &[u8]) -> Result<CohortIds, Refusal> {
-    let text = std::str::from_utf8(bytes).map_err(|error| damaged(&error.to_string()))?;
-    Ok(text.lines().collect())
 }
 
 fn damaged(what: &str) -> Refusal {

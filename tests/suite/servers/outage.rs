@@ -52,6 +52,8 @@ fn assert_writes_fail_clearly(fleet: &Fleet, nth: usize) {
     let answer = fleet.ask(nth, "PUT", "/api/v1/flags/steady", &[], &flag("steady", "a"));
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
     assert!(answer.body.contains("database_unavailable") && answer.body.contains("Nothing was written"), "{answer:?}");
+    let answer = fleet.ask(nth, "POST", "/ofrep/v1/evaluate/flags/steady", &[], &user("7"));
+    assert!(answer.status == 200 && answer.body.contains(r#""stale":true"#), "{answer:?}");
     assert_eq!(fleet.ask(nth, "GET", "/healthz", &[], &Value::Null).status, 200);
     let metrics = fleet.ask(nth, "GET", "/metrics", &[], &Value::Null).body;
     assert!(metrics.contains("\nchangeover_stale 1\n"), "{metrics}");

@@ -53,7 +53,8 @@ fn a_restored_database_is_followed_under_versions_that_nobody_has_seen() {
         assert_ne!(store.read(state::versions).unwrap().epoch, epoch);
         assert!(create(&store, "next") > served, "the versions of later writes are new to everybody");
         assert!(matches!(store.read(audit::verify).unwrap(), Verdict::Whole { .. }));
-        let rows = store.read(|conn| audit::list(conn, Some("database"), &PageRequest { after: None, limit: None }));
+        let wanted = audit::Filter { subject: Some(String::from("database")), ..audit::Filter::default() };
+        let rows = store.read(|conn| audit::list(conn, &wanted, &PageRequest { after: None, limit: None }));
         assert_eq!(rows.unwrap().items.len(), 1, "it is recorded once");
     });
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::database::DatabaseUrl;
+use changeover::flags::World;
 use changeover::primitives::{CohortName, FlagKey, Instant};
 use changeover::store::tokens::{self, Role};
 use changeover::store::{Memory, Origin, SnapshotFile, SnapshotFileError, Store, cohorts, flags, state};
@@ -34,6 +35,9 @@ fn saved(database: &TestDatabase, directory: &std::path::Path) -> (Store, Memory
     let ids = directory.join("ids.txt");
     std::fs::write(&ids, "7\n07\n6f9619ff-8b86-d011-b42d-00c04fc964ff\nada@example.org\n").unwrap();
     changeover().service(database).args(["cohort", "import", "early"]).arg(&ids).run().expect_code(0);
+    let conditions = r#"[[{"attribute":"plan","operator":"equals","value":"staff"}]]"#;
+    let describe = format!("UPDATE svc_changeover_cohorts SET conditions = '{conditions}' WHERE name = 'nobody'");
+    database.connection().batch(&describe).unwrap();
     let memory = Memory::load(store.clone()).unwrap();
     let file = SnapshotFile::new(directory.join("state/a.snapshot"), &url(database));
     file.write(&memory.contents()).unwrap();
@@ -51,6 +55,9 @@ fn what_was_saved_comes_back_whole_and_nobody_else_may_read_it() {
         assert!(!String::from_utf8_lossy(&text).contains(secret), "only hashes of tokens are in it");
         let again = Memory::starting(Store::unprepared(database.database()), file.read().unwrap());
         assert_eq!(again.snapshot().digest(), memory.snapshot().digest());
+        for (one, other) in again.snapshot().cohorts().iter().zip(memory.snapshot().cohorts()) {
+            assert_eq!(one, other, "with its conditions");
+        }
         assert_eq!(again.confirmed_at(), memory.confirmed_at());
         let early = again.snapshot().find_cohort("early").unwrap();
         for (id, is_in) in [("7", true), ("07", true), ("8", false), ("ada@example.org", true)] {

@@ -38,7 +38,10 @@ pub struct Target {
 
 /// A URL that names no server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no base URL of a server: write http://host:port or https://host/prefix, without /ofrep/v1")]
+#[error(
+    "`{0}` is no base URL that can be asked: write http://host:port or http://host/prefix, without /ofrep/v1; a server behind https \
+     is asked from inside, or through a local forwarder"
+)]
 pub struct InvalidUrl(String);
 
 impl Target {
@@ -47,7 +50,7 @@ impl Target {
         let invalid = || InvalidUrl(url.to_owned());
         let base = url.trim_end_matches('/');
         let parsed: Uri = base.parse().map_err(|_| invalid())?;
-        let is_http = matches!(parsed.scheme_str(), Some("http" | "https"));
+        let is_http = parsed.scheme_str() == Some("http");
         if !is_http || parsed.host().is_none() || parsed.query().is_some() || base.ends_with("/ofrep/v1") {
             return Err(invalid());
         }
@@ -325,12 +328,20 @@ mod tests {
 
     #[test]
     fn only_a_base_url_is_a_target() {
-        for url in
-            ["http://localhost:8080", "http://localhost:8080/", "https://flags.example/prefix/", "http://[::1]:1"]
+        for url in ["http://localhost:8080", "http://localhost:8080/", "http://flags.example/prefix/", "http://[::1]:1"]
         {
             assert!(Target::new(url, None).is_ok(), "{url}");
         }
-        for url in ["", "localhost:8080", "ftp://x", "http://", "http://x/?a=b", "http://x/ofrep/v1/", "http://a b"] {
+        for url in [
+            "",
+            "localhost:8080",
+            "ftp://x",
+            "https://x",
+            "http://",
+            "http://x/?a=b",
+            "http://x/ofrep/v1/",
+            "http://a b",
+        ] {
             assert!(Target::new(url, None).is_err(), "{url}");
         }
     }

@@ -15,7 +15,7 @@ check: passed, failed, or not offered. A failure says what was asked, what came 
 
 ```sh
 changeover conformance --url http://localhost:8080 --token \"$TOKEN\" --setup --admin-token \"$ADMIN\"   # a Changeover server
-changeover conformance --url https://flags.example --token \"$TOKEN\"                                  # any other
+changeover conformance --url http://flags.internal:8016 --token \"$TOKEN\"                         # any other
 ```
 
 Both need the same flags, all named `conformance-…`. `--setup` creates them on a Changeover server and `--teardown` removes them. Another

@@ -30,7 +30,8 @@ impl Store for Segments {
 
 fn flag(key: &str, rules: Value, fallthrough: Value) -> Flag {
     let json = json!({"key": key, "version": 1, "on": true, "targets": [], "rules": rules, "prerequisites": [],
-                      "fallthrough": fallthrough, "offVariation": 1, "variations": [true, false], "salt": key,
+                      "fallthrough": fallthrough, "offVariation": 1, "variations": [true, false], "salt": key, "trackEvents": false,
+                      "trackEventsFallthrough": false,
                       "clientSideAvailability": {"usingMobileKey": false, "usingEnvironmentId": false}});
     serde_json::from_value(json).expect("a valid flag")
 }
@@ -63,10 +64,14 @@ impl LaunchDarkly {
             segments: load(&segment(members)),
             boolean: flag("flag", json!([]), json!({"variation": 0})),
             rollout: flag("rollout", json!([]), halves),
-            ten_clauses: flag("ten", json!([{"id": "r", "clauses": clauses, "variation": 0}]), json!({"variation": 1})),
+            ten_clauses: flag(
+                "ten",
+                json!([{"id": "r", "clauses": clauses, "variation": 0, "trackEvents": false}]),
+                json!({"variation": 1}),
+            ),
             cohort: flag(
                 "cohort",
-                json!([{"id": "r", "clauses": of_segment, "variation": 0}]),
+                json!([{"id": "r", "clauses": of_segment, "variation": 0, "trackEvents": false}]),
                 json!({"variation": 1}),
             ),
             members: (0..SUBJECTS).map(member).collect(),

@@ -95,7 +95,10 @@ fn get<'m>(attributes: &'m Map<String, Value>, name: &str) -> Option<&'m Value> 
     if attributes.len() > FEW {
         return attributes.get(name);
     }
-    attributes.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    // Names often begin alike (`plan`, `plan_since`): the last byte tells them apart sooner.
+    let last = name.as_bytes().last();
+    let is_same = |other: &str| other.as_bytes().last() == last && other == name;
+    attributes.iter().find(|(other, _)| is_same(other)).map(|(_, value)| value)
 }
 
 /// The text by which a value is known as an id: a text itself, a number's canonical decimal text (`42`, `42.0` and `"42"`

@@ -91,6 +91,7 @@ mod tests {
         #[test]
         fn halves_compare_as_their_doubles(one in -4_000_000_000_000_000_i64..4_000_000_000_000_000, other: i64, near in -3_i64..3) {
             // Halves of at most 52 bits are exact; a whole number is the half of its double.
+            #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "at most 52 bits")]
             let half = |doubled: i64| json!(doubled as f64 / 2.0);
             let whole = if other % 2 == 0 { one / 2 + near } else { other };
             prop_assert_eq!(compare(&half(one), &json!(whole)), Some(i128::from(one).cmp(&(i128::from(whole) * 2))));

@@ -160,6 +160,9 @@ pub fn create_as(
         conditions: described.conditions.unwrap_or("[]").to_owned(),
     };
     diesel::insert_into(cohorts::table).values(&cohort).execute(connection)?;
+    if described.conditions.is_some() {
+        protection::check_cohort_edit(connection, name, EditSize { ids: 0, conditions: true }, origin)?;
+    }
     record(connection, &cohort, Made { action: "cohort.create", sha256: Some(sha256("")), ..Made::default() }, origin)?;
     Ok(cohort)
 }

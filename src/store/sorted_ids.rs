@@ -78,8 +78,11 @@ impl SortedIds {
 pub(super) enum Pieces<'a> {
     Memory(Option<&'a str>),
     File { file: File, rest: Vec<u8> },
-    Rows(Box<dyn FnMut(&mut DatabaseConnection) -> Result<Option<String>, StoreError> + 'a>),
+    Rows(ReadRow<'a>),
 }
+
+/// Reads the next row's ids.
+pub(super) type ReadRow<'a> = Box<dyn FnMut(&mut DatabaseConnection) -> Result<Option<String>, StoreError> + 'a>;
 
 impl Pieces<'_> {
     /// Whole lines, or none if that was all.
@@ -103,7 +106,7 @@ fn next_of_file(file: &mut File, rest: &mut Vec<u8>) -> Result<Option<String>, S
     if bytes.is_empty() {
         return Ok(None);
     }
-    Ok(Some(String::from_utf8(bytes).map_err(|error| std::io::Error::other(error))?))
+    Ok(Some(String::from_utf8(bytes).map_err(std::io::Error::other)?))
 }
 
 /// One id after the other out of pieces.

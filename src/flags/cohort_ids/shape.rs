@@ -68,7 +68,7 @@ fn uuid(id: &str) -> Option<(usize, u128)> {
             }
             _ => return None,
         };
-        number = number << 4 | u128::from(digit);
+        number = (number << 4) | u128::from(digit);
     }
     if lower && upper { None } else { Some((usize::from(upper) * 2 + usize::from(dashes), number)) }
 }

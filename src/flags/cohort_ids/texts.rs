@@ -161,7 +161,7 @@ fn place(text: &[u8], slots: usize, block_bits: u32) -> (usize, u32) {
     hasher.write(text);
     let hash = hasher.finish();
     let slots = u64::try_from(slots).unwrap_or(u64::MAX);
-    let at = u128::from(hash) * u128::from(slots) >> 64;
+    let at = (u128::from(hash) * u128::from(slots)) >> 64;
     let low = u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0);
     (usize::try_from(at).unwrap_or(0), low.checked_shr(block_bits).unwrap_or(0))
 }

@@ -171,7 +171,8 @@ fn what_is_refused_changes_nothing() {
         upload(&api, ("PUT", "/api/v1/cohorts/c/ids"), "a\nb\n");
         let before = dump(&mut database.connection());
         let text = [("Content-Type", "text/plain")];
-        let cases: [(&str, &[(&str, &str)], &[u8], u16); 9] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16);
+        let cases: [Case<'_>; 9] = [
             ("/api/v1/cohorts/c/ids", &text, b"", 400),
             ("/api/v1/cohorts/c/ids", &text, b"\n \r\n", 400),
             ("/api/v1/cohorts/c/ids", &text, b"\xff\n\x00\n", 400),

@@ -1,21 +1,29 @@
-//! Sorted texts in blocks of sixteen, each text as what differs from the one before it. A table of hashes says in which block a text is
+//! Sorted texts in blocks of eight, each text as what differs from the one before it. A table of hashes says in which block a text is
 //! if it is there at all; the block's bytes decide.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 
 /// Texts in a block.
-const BLOCK: usize = 16;
+const BLOCK: usize = 8;
+
+const CACHE_LINE_BYTES: usize = 64;
+const CACHE_LINES: usize = 3;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Texts {
     count: usize,
-    /// Where each block begins in `buffer`.
-    starts: Box<[usize]>,
+    /// The blocks one after the other, each from a multiple of [`ALIGNMENT`] on.
     buffer: Box<[u8]>,
-    /// In each used slot a block's number plus one in the low `block_bits`, above them a part of the text's hash.
+    /// In each used slot where a block begins, divided by [`ALIGNMENT`] and plus one, in the low `place_bits`; above them a part of the
+    /// text's hash. So a look-up waits for memory twice: here and in the block.
     slots: Box<[u32]>,
-    block_bits: u32,
+    place_bits: u32,
 }
+
+/// Blocks begin at multiples of so many bytes: it leaves three more bits of a slot for the hash.
+const ALIGNMENT: usize = 8;
 
 impl Texts {
     pub(super) fn contains(&self, text: &str) -> bool {
@@ -28,7 +36,7 @@ impl Texts {
                 None => at = 0,
                 Some(0) => return false,
                 Some(slot) => {
-                    if slot >> self.block_bits == tag && self.is_in_block(slot & self.block_mask(), text.as_bytes()) {
+                    if slot >> self.place_bits == tag && self.is_in_block(slot & self.place_mask(), text.as_bytes()) {
                         return true;
                     }
                     at += 1;
@@ -42,7 +50,7 @@ impl Texts {
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        self.buffer.len() + size_of_val(&*self.starts) + size_of_val(&*self.slots)
+        self.buffer.len() + size_of_val(&*self.slots)
     }
 
     /// The texts' bytes as they are held: what [`Texts::of_bytes`] takes.
@@ -51,7 +59,7 @@ impl Texts {
     }
 
     pub(super) fn cursor(&self) -> Cursor<'_> {
-        Cursor { rest: &self.buffer, at: 0, left: self.count, text: Vec::new() }
+        Cursor { buffer: &self.buffer, offset: 0, at: 0, left: self.count, text: Vec::new() }
     }
 
     /// Without `removed` and with `added`, both sorted and distinct.
@@ -80,13 +88,9 @@ impl Texts {
         if count > bytes.len() {
             return None;
         }
-        let mut cursor = Cursor { rest: bytes, at: 0, left: count, text: Vec::new() };
-        let mut starts = Vec::with_capacity(count.div_ceil(BLOCK));
+        let mut cursor = Cursor { buffer: bytes, offset: 0, at: 0, left: count, text: Vec::new() };
         let mut before = None::<Vec<u8>>;
-        for number in 0..count {
-            if number % BLOCK == 0 {
-                starts.push(bytes.len() - cursor.rest.len());
-            }
+        for _ in 0..count {
             let text = cursor.next()?;
             if before.as_deref().is_some_and(|before| before >= text.as_bytes()) {
                 return None;
@@ -95,47 +99,51 @@ impl Texts {
             before.clear();
             before.extend_from_slice(text.as_bytes());
         }
-        if !cursor.rest.is_empty() {
+        if cursor.offset != bytes.len() {
             return None;
         }
-        Some(Self::indexed(count, starts, bytes.into()))
+        Some(Self::indexed(count, bytes.into()))
     }
 
-    fn indexed(count: usize, starts: Vec<usize>, buffer: Box<[u8]>) -> Self {
-        let block_bits = (usize::BITS - starts.len().leading_zeros()).min(31);
-        let slots = if count == 0 { 0 } else { count + count / 4 + 1 };
-        let mut texts =
-            Self { count, starts: starts.into_boxed_slice(), buffer, slots: vec![0; slots].into(), block_bits };
-        let mut slots = std::mem::take(&mut texts.slots);
-        let mut cursor = texts.cursor();
-        let mut number = 0;
-        while let Some(text) = cursor.next() {
-            let (mut at, tag) = place(text.as_bytes(), slots.len(), block_bits);
+    fn indexed(count: usize, buffer: Box<[u8]>) -> Self {
+        let places = buffer.len() / ALIGNMENT + 1;
+        let place_bits = (usize::BITS - places.leading_zeros()).min(31);
+        let mut slots = vec![0; if count == 0 { 0 } else { count + count / 4 + 1 }];
+        let texts = Self { count, buffer, slots: Box::default(), place_bits };
+        let (mut cursor, mut number, mut start) = (texts.cursor(), 0usize, 0);
+        loop {
+            let before = cursor.offset;
+            let Some(text) = cursor.next() else { break };
+            let (mut at, tag) = place(text.as_bytes(), slots.len(), place_bits);
+            if number.is_multiple_of(BLOCK) {
+                start = before.next_multiple_of(ALIGNMENT);
+            }
             while slots.get(at).is_none_or(|slot| *slot != 0) {
                 at = if at + 1 < slots.len() { at + 1 } else { 0 };
             }
             if let Some(slot) = slots.get_mut(at) {
-                *slot = tag << block_bits | u32::try_from(number / BLOCK + 1).unwrap_or(u32::MAX);
+                *slot = (tag << place_bits) | u32::try_from(start / ALIGNMENT + 1).unwrap_or(u32::MAX);
             }
             number += 1;
         }
-        texts.slots = slots;
-        texts
+        Self { slots: slots.into_boxed_slice(), ..texts }
     }
 
     fn slot(&self, text: &[u8]) -> (usize, u32) {
-        place(text, self.slots.len(), self.block_bits)
+        place(text, self.slots.len(), self.place_bits)
     }
 
-    fn block_mask(&self) -> u32 {
-        (1 << self.block_bits) - 1
+    fn place_mask(&self) -> u32 {
+        (1 << self.place_bits) - 1
     }
 
     /// Compares without putting the texts together: `same` is how many bytes the text before begins with the same as `wanted`.
     fn is_in_block(&self, block: u32, wanted: &[u8]) -> bool {
-        let number = usize::try_from(block).unwrap_or(usize::MAX).saturating_sub(1);
-        let start = self.starts.get(number).copied().unwrap_or(usize::MAX);
+        let start = usize::try_from(block).unwrap_or(usize::MAX).saturating_sub(1).saturating_mul(ALIGNMENT);
         let mut rest = self.buffer.get(start..).unwrap_or_default();
+        // Asks memory for all of a common block at once: otherwise each of its cache lines would be waited for in turn.
+        let lines = rest.iter().step_by(CACHE_LINE_BYTES).take(CACHE_LINES);
+        std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
         let mut same = 0;
         for _ in 0..BLOCK {
             let Some((shared, own)) = read_text(&mut rest) else { return false };
@@ -156,14 +164,12 @@ impl Texts {
 }
 
 /// The slot where the search for a text begins, and the part of its hash that is kept.
-fn place(text: &[u8], slots: usize, block_bits: u32) -> (usize, u32) {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text);
-    let hash = hasher.finish();
+fn place(text: &[u8], slots: usize, place_bits: u32) -> (usize, u32) {
+    let hash = FixedState::default().hash_one(text);
     let slots = u64::try_from(slots).unwrap_or(u64::MAX);
     let at = (u128::from(hash) * u128::from(slots)) >> 64;
     let low = u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0);
-    (usize::try_from(at).unwrap_or(0), low.checked_shr(block_bits).unwrap_or(0))
+    (usize::try_from(at).unwrap_or(0), low.checked_shr(place_bits).unwrap_or(0))
 }
 
 /// How many bytes a text shares with the one before, and its own.
@@ -176,6 +182,13 @@ fn read_text<'a>(rest: &mut &'a [u8]) -> Option<(usize, &'a [u8])> {
 }
 
 fn read_length(rest: &mut &[u8]) -> Option<usize> {
+    // Nearly every length is one byte.
+    if let Some((byte, after)) = rest.split_first()
+        && *byte < 0x80
+    {
+        *rest = after;
+        return Some(usize::from(*byte));
+    }
     let (mut length, mut shift) = (0usize, 0);
     loop {
         let (byte, after) = rest.split_first()?;
@@ -201,7 +214,8 @@ fn write_length(buffer: &mut Vec<u8>, mut length: usize) {
 
 /// Goes through the texts in order.
 pub(super) struct Cursor<'a> {
-    rest: &'a [u8],
+    buffer: &'a [u8],
+    offset: usize,
     at: usize,
     left: usize,
     text: Vec<u8>,
@@ -211,11 +225,20 @@ impl Cursor<'_> {
     /// The next text; none at the end, or where the bytes are not those of texts.
     pub(super) fn next(&mut self) -> Option<&str> {
         self.left = self.left.checked_sub(1)?;
-        let (shared, own) = read_text(&mut self.rest)?;
-        let first = self.at.is_multiple_of(BLOCK);
-        if shared > self.text.len() || (first && shared > 0) {
+        let is_first = self.at.is_multiple_of(BLOCK);
+        if is_first {
+            let start = self.offset.next_multiple_of(ALIGNMENT);
+            if self.buffer.get(self.offset..start)?.iter().any(|byte| *byte != 0) {
+                return None;
+            }
+            self.offset = start;
+        }
+        let mut rest = self.buffer.get(self.offset..)?;
+        let (shared, own) = read_text(&mut rest)?;
+        if shared > self.text.len() || (is_first && shared > 0) {
             return None;
         }
+        self.offset = self.buffer.len() - rest.len();
         self.at += 1;
         self.text.truncate(shared);
         self.text.extend_from_slice(own);
@@ -227,7 +250,6 @@ impl Cursor<'_> {
 #[derive(Default)]
 pub(super) struct Writer {
     count: usize,
-    starts: Vec<usize>,
     buffer: Vec<u8>,
     last: Vec<u8>,
 }
@@ -241,7 +263,7 @@ impl Writer {
         }
         let mut shared = 0;
         if self.count.is_multiple_of(BLOCK) {
-            self.starts.push(self.buffer.len());
+            self.buffer.resize(self.buffer.len().next_multiple_of(ALIGNMENT), 0);
         } else {
             shared = self.last.iter().zip(text).take_while(|(last, new)| last == new).count();
         }
@@ -254,6 +276,6 @@ impl Writer {
     }
 
     pub(super) fn finish(self) -> Texts {
-        Texts::indexed(self.count, self.starts, self.buffer.into_boxed_slice())
+        Texts::indexed(self.count, self.buffer.into_boxed_slice())
     }
 }

@@ -106,7 +106,7 @@ pub struct Contents {
 
 /// What one look at the database found.
 enum Found {
-    Newer { versions: Versions, configuration: Option<Configuration>, keyring: Option<Keyring> },
+    Newer { versions: Versions, configuration: Option<Box<Configuration>>, keyring: Option<Keyring> },
     Behind { versions: Versions, reason: Option<&'static str> },
 }
 
@@ -289,7 +289,7 @@ impl Memory {
                     self.keyring.store(Arc::new(keyring));
                 }
                 if let Some(configuration) = configuration {
-                    self.take(configuration);
+                    self.take(*configuration);
                 }
                 *held = Held { versions, is_doubted: false, behind_since: None };
                 self.behind.store(None);
@@ -324,7 +324,7 @@ impl Memory {
         let configuration = if is_doubted || versions.config != seen.config {
             let previous = self.snapshot();
             let previous = (!is_other).then_some(&*previous);
-            Some(reading::configuration(connection, &versions, previous)?)
+            Some(Box::new(reading::configuration(connection, &versions, previous)?))
         } else {
             None
         };

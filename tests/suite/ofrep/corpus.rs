@@ -1,8 +1,8 @@
-//! The frozen cases of `tests/corpus/v1/evaluations.json`, in the library and over HTTP, one by one and in bulk.
+//! The frozen cases of `tests/corpus/v1/{evaluations,rules}.json`, in the library and over HTTP, one by one and in bulk.
 
 use std::sync::Arc;
 
-use changeover::flags::{Asked, Cohort, Context, Evaluation, Flag, Snapshot, VersionedFlag, Why};
+use changeover::flags::{Asked, Cohort, CohortConditions, Context, Evaluation, Flag, Snapshot, VersionedFlag, Why};
 use changeover::primitives::{CohortName, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -120,5 +120,64 @@ fn both_endpoints_answer_as_the_corpus_says() {
         let items = bulk.as_ref().unwrap().1["flags"].as_array().unwrap();
         let item = items.iter().find(|item| item["key"] == json!(case.flag)).unwrap();
         assert_eq!(*item, single.json, "{told}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Rules {
+    cohorts: Vec<CohortWithConditions>,
+    flags: Vec<Flag>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct CohortWithConditions {
+    name: CohortName,
+    ids: Vec<String>,
+    conditions: CohortConditions,
+}
+
+#[test]
+fn rules_are_served_as_the_corpus_says() {
+    let corpus: Rules = serde_json::from_str(include_str!("../../corpus/v1/rules.json")).unwrap();
+    let flags = corpus.flags.into_iter().map(|flag| VersionedFlag { flag, version: 1 }).collect();
+    let cohort = |CohortWithConditions { name, ids, conditions }| {
+        Arc::new(Cohort::new(name, 1, ids.iter().collect()).with_conditions(conditions))
+    };
+    let cohorts = corpus.cohorts.into_iter().map(cohort).collect();
+    let snapshot = Snapshot::build(1, Instant::from_micros(0), flags, cohorts);
+    // The server's clock is today's: of schedules, only those cases are asked that say of today what they say of their own time.
+    let micros = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    let today = Instant::from_micros(i64::try_from(micros).unwrap());
+    let is_of_today = |case: &Case| {
+        let context = Context::from_json(case.context.clone()).unwrap();
+        match snapshot.evaluate(&case.flag, &context, today) {
+            Evaluation::Served(served) => {
+                Some(served.variant.name.as_str()) == case.variant.as_deref() && served.why.rule() == case.rule
+            }
+            Evaluation::Failed(failure) => Some(failure.code()) == case.error.as_deref(),
+        }
+    };
+    // A flag that needs routing is answered by the host, which has groups of its own.
+    let is_routed = |case: &Case| snapshot.find_flag(&case.flag).unwrap().needs_routing();
+    let cases: Vec<Case> = corpus.cases.into_iter().filter(|case| is_of_today(case) && !is_routed(case)).collect();
+    assert!(cases.len() > 400, "only {} cases are of today", cases.len());
+    let server = TestServer::start(snapshot);
+    for case in cases {
+        let body = json!({"context": case.context});
+        let single = server.post(&format!("/ofrep/v1/evaluate/flags/{}", case.flag), body.to_string());
+        let told = format!("{} {} {}", case.flag, case.context, single.text);
+        let field = |name: &str| single.json.get(name).cloned();
+        match case.error {
+            None => {
+                assert_eq!(
+                    (single.status, field("value"), field("variant")),
+                    (200, case.value, case.variant.map(Value::from)),
+                    "{told}"
+                );
+                assert_eq!(field("reason"), case.reason.map(Value::from), "{told}");
+            }
+            Some(code) => assert_eq!((single.status, field("errorCode")), (400, Some(json!(code))), "{told}"),
+        }
     }
 }

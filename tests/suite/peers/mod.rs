@@ -116,7 +116,7 @@ fn compare(product: &str, cases: Vec<Case>, classes: &Classes, named: &Named) {
     }
     let differ: usize = counts.values().map(Vec::len).sum::<usize>() + seen.len();
     let inexpressible: usize = apart.values().sum();
-    println!(
+    eprintln!(
         "{product}: {total} cases, {agree} agree, {differ} differ as listed, {inexpressible} not expressible: {apart:#?}"
     );
     for (class, count, reason) in classes {

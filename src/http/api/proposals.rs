@@ -119,8 +119,12 @@ pub async fn list(
 /// One proposal: what differs, and how many may move.
 #[utoipa::path(get, path = "/api/v1/proposals/{id}", tag = "proposals", params(("id" = String, Path)),
     responses((status = 200, body = ProposalDetail), (status = 404, body = ProblemDocument)))]
-pub async fn get(_: Caller<Viewer>, state: Data<AppState>, id: Path<String>) -> Result<Json<ProposalDetail>, Problem> {
-    Ok(Json(state.blocking(move |state| Ok(state.store().read(|conn| read(conn, &id))?)).await?))
+pub async fn get(
+    _: Caller<Viewer>,
+    state: Data<AppState>,
+    id: Path<ShortText>,
+) -> Result<Json<ProposalDetail>, Problem> {
+    Ok(Json(state.blocking(move |state| Ok(state.store().read(|conn| read(conn, id.as_str()))?)).await?))
 }
 
 /// Approves a proposal, which is then applied at the versions that it was made for. It takes another person than who made it.
@@ -129,12 +133,13 @@ pub async fn get(_: Caller<Viewer>, state: Data<AppState>, id: Path<String>) -> 
 pub async fn approve(
     caller: Caller<Admin>,
     state: Data<AppState>,
-    id: Path<String>,
+    id: Path<ShortText>,
     decision: Json<Decision>,
 ) -> Result<Json<ProposalAnswer>, Problem> {
     let approve = move |state: &AppState| {
         let person = person(&caller);
-        let approved = state.store().write(|conn| proposals::approve(conn, &id, person, decision.reason.as_str()))?;
+        let approved =
+            state.store().write(|conn| proposals::approve(conn, id.as_str(), person, decision.reason.as_str()))?;
         Ok(approved.0)
     };
     Ok(Json(state.writing(approve).await?.into()))
@@ -146,12 +151,12 @@ pub async fn approve(
 pub async fn reject(
     caller: Caller<Admin>,
     state: Data<AppState>,
-    id: Path<String>,
+    id: Path<ShortText>,
     decision: Json<Decision>,
 ) -> Result<Json<ProposalAnswer>, Problem> {
     let reject = move |state: &AppState| {
         let person = person(&caller);
-        Ok(state.store().write(|conn| proposals::reject(conn, &id, person, decision.reason.as_str()))?)
+        Ok(state.store().write(|conn| proposals::reject(conn, id.as_str(), person, decision.reason.as_str()))?)
     };
     Ok(Json(state.blocking(reject).await?.into()))
 }

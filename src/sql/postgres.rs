@@ -221,7 +221,7 @@ fn trigger_body(
     let mut pieces: Vec<Piece<'_>> = Vec::new();
     if event == Event::Delete {
         // All keys first: what the deletes below remove could not be found any more.
-        pieces.extend(concerned.iter().map(|block| Piece::new(block, collect_keys(block, table, event))));
+        pieces.extend(concerned.iter().map(|block| Piece::new(block, collect_and_lock(change, block, table, event))));
         for block in concerned.iter().rev() {
             if let Some(delete) = delete_unexpected(block, Keys::Arrays(&stem(block))) {
                 let text = format!("  IF cardinality({}) > 0 THEN\n{delete};\n  END IF;\n", first(block));
@@ -232,7 +232,7 @@ fn trigger_body(
     if event == Event::Update {
         for block in change.deleted_first(direction, table) {
             if let Some(delete) = delete_unexpected(block, Keys::Arrays(&stem(block))) {
-                pieces.push(Piece::new(block, format!("{}{delete};\n", collect_keys(block, table, event))));
+                pieces.push(Piece::new(block, format!("{}{delete};\n", collect_and_lock(change, block, table, event))));
             }
         }
     }
@@ -423,6 +423,13 @@ fn collect_keys(block: &BlockModel, table: &TableModel, event: Event) -> String 
         with = event.with_changed(),
     );
     assign(block, &stem(block), &select)
+}
+
+/// Collects a block's keys before something is deleted: where several driving rows have one key, under that key's lock, since which of its
+/// target rows go depends on what others write. Before any target row is touched, as everywhere, so that nobody waits in a circle.
+fn collect_and_lock(change: &ChangeModel, block: &BlockModel, table: &TableModel, event: Event) -> String {
+    let keys = format!("SELECT * FROM unnest({})", arguments(block));
+    format!("{}{}", collect_keys(block, table, event), key_locks(change, block, &keys, ""))
 }
 
 /// The keys of the statement's own rows.

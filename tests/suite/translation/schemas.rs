@@ -9,7 +9,7 @@ mod types;
 use changeover::change::{ChangeFile, Direction, Stage};
 use changeover::database::{DatabaseConnection, DatabaseError, Dialect};
 use changeover::sql::model::ChangeModel;
-use changeover::translation::{VerifyOptions, check, verify_block};
+use changeover::translation::{Due, VerifyOptions, check, pending, retry_pending, verify_block};
 
 use super::fixture::install_file;
 use crate::support::{Random, TestDatabase};
@@ -45,6 +45,18 @@ impl Scene {
 
     pub fn run(&self, sql: &str) {
         self.connection().batch(sql).unwrap_or_else(|error| panic!("{}: {error}\n{sql}", self.database.dialect()));
+    }
+
+    /// Refreshes what waits in the queue, as the server's worker would: a write that met a deadlock left its keys there.
+    pub fn heal(&self) {
+        let mut connection = self.connection();
+        for _ in 0..10 {
+            if retry_pending(&mut connection, &self.model, Due::All).unwrap().pending == 0 {
+                return;
+            }
+        }
+        let keys = pending::list(&mut connection, &self.model.name, 20).unwrap();
+        panic!("{}: keys stay in the queue: {keys:#?}", self.database.dialect());
     }
 
     /// No block that the stage keeps has drift.

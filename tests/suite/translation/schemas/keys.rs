@@ -281,6 +281,7 @@ fn writers_of_one_total_wait_for_one_another() {
             });
         }
     });
+    scene.heal();
     scene.assert_clean("four writers");
 }
 

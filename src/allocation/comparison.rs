@@ -16,7 +16,7 @@ pub struct Comparison {
     pub exponents: BTreeMap<String, u16>,
     /// By period, then currency.
     pub totals: Vec<ControlTotal>,
-    /// By class in order of precedence, then currency. Orphans have none.
+    /// By class in order of precedence, then period and currency. Orphans have neither.
     pub classes: Vec<ClassTotal>,
     /// By currency.
     pub payers: Vec<PayersTotal>,
@@ -28,6 +28,9 @@ pub struct Comparison {
     pub exceptions_total: u64,
     /// Of each class the first ones in turn.
     pub exceptions: Vec<ExceptionLine>,
+    /// The charges that were asked for one by one, whatever their class, by id; one that is not there is not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<AskedCharge>,
 }
 
 /// Where the effective side was read.
@@ -85,9 +88,19 @@ impl ControlTotal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassTotal {
     pub class: ChargeClass,
+    pub period: Option<String>,
     pub currency: Option<String>,
     pub charges: u64,
     pub amount: Minor,
+}
+
+/// A charge that was asked for by its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedCharge {
+    pub charge_id: String,
+    pub class: ChargeClass,
+    pub period: Option<String>,
+    pub currency: Option<String>,
 }
 
 /// All payers of one currency together: old − moved out + moved in = new.
@@ -193,6 +206,21 @@ impl Comparison {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.exceptions_total == 0 && self.totals.iter().all(ControlTotal::is_exact)
+    }
+
+    /// The classes' totals over all periods, in the same order.
+    #[must_use]
+    pub fn classes_of_all_periods(&self) -> Vec<ClassTotal> {
+        let mut sums: BTreeMap<(ChargeClass, &Option<String>), (u64, Minor)> = BTreeMap::new();
+        for total in &self.classes {
+            let sum = sums.entry((total.class, &total.currency)).or_default();
+            *sum = (sum.0 + total.charges, sum.1 + total.amount);
+        }
+        let total = |((class, currency), (charges, amount)): (_, _)| {
+            let currency: &Option<String> = currency;
+            ClassTotal { class, period: None, currency: currency.clone(), charges, amount }
+        };
+        sums.into_iter().map(total).collect()
     }
 
     /// How many charges were compared.

@@ -4,12 +4,14 @@
 mod amount;
 mod class;
 mod comparison;
+mod part;
 mod split;
 
 pub use amount::Minor;
 pub use class::{ChargeClass, UnknownClass};
 pub use comparison::{
-    Bucket, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Mover, Part, PayersTotal, SideTotal,
-    Trend,
+    AskedCharge, Bucket, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Mover, Part,
+    PayersTotal, SideTotal, Trend,
 };
+pub use part::ComparePart;
 pub use split::{Share, SplitError, split};

@@ -100,13 +100,14 @@ impl From<RunError> for Problem {
             RunError::Store(error) => error.into(),
             RunError::Database(error) | RunError::Compare(CompareError::Database(error)) => error.into(),
             RunError::NotFound(_) => told(Code::ReportNotFound, &error),
-            RunError::NoAllocation(_) | RunError::NoCharges { .. } => told(Code::Refused, &error),
+            RunError::NoAllocation(_) | RunError::NoCharges { .. } | RunError::Stopped => told(Code::Refused, &error),
             RunError::Compare(CompareError::Faults { .. } | CompareError::MissingColumn { .. }) => {
                 told(Code::Refused, &error)
             }
-            RunError::Compare(CompareError::Query { .. } | CompareError::Unreadable { .. }) | RunError::Report(_) => {
-                Self::internal(&error)
-            }
+            RunError::Compare(
+                CompareError::Query { .. } | CompareError::Unreadable { .. } | CompareError::NotKept(_),
+            )
+            | RunError::Report(_) => Self::internal(&error),
         }
     }
 }

@@ -61,7 +61,8 @@ fn totals(data: &ReportData) -> CsvFile {
 }
 
 fn classes(data: &ReportData) -> CsvFile {
-    let rows = data.comparison.classes.iter().map(|total| {
+    let classes = data.comparison.classes_of_all_periods();
+    let rows = classes.iter().map(|total| {
         let currency = total.currency.clone().unwrap_or_default();
         vec![
             total.class.to_string(),

@@ -335,10 +335,11 @@ fn histogram_chart(comparison: &Comparison, currency: &str) -> String {
 }
 
 fn class_rows(comparison: &Comparison) -> Vec<ClassRow> {
+    let classes = comparison.classes_of_all_periods();
     ChargeClass::ALL
         .into_iter()
         .map(|class| {
-            let of_class = || comparison.classes.iter().filter(move |total| total.class == class);
+            let of_class = || classes.iter().filter(move |total| total.class == class);
             ClassRow {
                 is_wrong: class.is_wrong(),
                 title: class.title(),

@@ -10,7 +10,7 @@ use crate::primitives::{ChangeName, Instant, Period};
 use crate::store::audit::{self, AuditEntry};
 use crate::store::reports::{self, NewReport};
 use crate::store::{self, Store, StoreError};
-use crate::translation::compare::{CompareError, CompareRequest, compare};
+use crate::translation::compare::{CompareError, CompareRequest, Unwatched, compare};
 use crate::translation::own::get_change;
 use crate::translation::{InstalledChange, TranslationError};
 
@@ -43,6 +43,8 @@ pub enum RunError {
     NoCharges { periods: Vec<String> },
     #[error("there is no report `{0}`: `changeover report list CHANGE` lists them")]
     NotFound(String),
+    #[error("the report was stopped before it was done: nothing is stored")]
+    Stopped,
     #[error(transparent)]
     Translation(#[from] TranslationError),
     #[error(transparent)]
@@ -71,14 +73,16 @@ pub fn run(
     let comparison = compare(
         application,
         &CompareRequest {
-            allocation,
             periods: &periods,
             closed_before: closed_before(&change),
-            use_effective_view: true,
             exceptions_max: options.exceptions_max,
             movers_max: options.movers_max,
+            ..CompareRequest::of(allocation)
         },
-    )?;
+        &mut Unwatched,
+    )?
+    .finished()
+    .ok_or(RunError::Stopped)?;
     refuse_no_charges(&periods, comparison.charges())?;
     let versions = service.read(store::state::versions)?;
     let subject = Subject {
@@ -110,14 +114,14 @@ pub fn what_if(
     let allocation = file.allocation.as_ref().ok_or_else(|| RunError::NoAllocation(file.name.clone()))?;
     let periods = texts(options.periods);
     let request = CompareRequest {
-        allocation,
         periods: &periods,
-        closed_before: None,
         use_effective_view: false,
         exceptions_max: options.exceptions_max,
         movers_max: options.movers_max,
+        ..CompareRequest::of(allocation)
     };
-    let comparison = crate::translation::what_if(application, file, &request)?;
+    let comparison = crate::translation::what_if(application, file, &request, &mut Unwatched)?;
+    let comparison = comparison.finished().ok_or(RunError::Stopped)?;
     refuse_no_charges(&periods, comparison.charges())?;
     Ok(Report::new(subject(file, options, periods), comparison)?)
 }

@@ -172,7 +172,8 @@ fn movers(data: &ReportData) -> String {
 }
 
 fn classes(data: &ReportData) -> String {
-    let rows = data.comparison.classes.iter().map(|total| {
+    let classes = data.comparison.classes_of_all_periods();
+    let rows = classes.iter().map(|total| {
         let currency = total.currency.as_deref();
         vec![
             String::from(if total.class.is_wrong() { "WRONG" } else { "fine" }),

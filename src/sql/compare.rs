@@ -28,10 +28,15 @@ pub struct CompareQuery<'a> {
     pub new_has_currency: bool,
     /// Periods before this one are closed and keep the payers that they had: today's expected payers say nothing about them.
     pub closed_before: Option<&'a str>,
+    /// The table of what charges of closed periods were allocated to when their period closed, qualified and quoted; `None`: nothing
+    /// was recorded.
+    pub closed: Option<&'a str>,
     /// How many exceptions to return line by line. Their full number is always counted.
     pub exceptions_max: usize,
     /// How many payers with the largest changes to return for each currency.
     pub movers_max: usize,
+    /// Ids of charges to return one by one, whatever their class.
+    pub asked_charges: &'a [String],
 }
 
 /// Which side a part belongs to, as a number in SQL: grouping compares it many times.

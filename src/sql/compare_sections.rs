@@ -2,6 +2,7 @@
 
 use super::compare::CompareQuery;
 use super::compare_input::{collation, faults};
+use super::names::literal;
 
 /// How many text columns (`t1`, `t2`, …) follow the column `section`.
 pub const SECTION_TEXTS: usize = 4;
@@ -25,7 +26,13 @@ pub(super) fn sections(query: &CompareQuery<'_>) -> String {
             &format!("(SELECT f.*, count(*) OVER () AS times FROM (\n    {}) f ORDER BY f.query, f.charge_id LIMIT {FAULTS_MAX}) listed", faults(query)),
         ),
         section("total", &["period", "currency"], &TOTALS, "judged WHERE class <> 'orphan' GROUP BY period, currency"),
-        section("class", &["class", "currency"], &["count(*)", "sum(amount)"], "judged GROUP BY class, currency"),
+        section(
+            "class",
+            &["class", "period", "currency"],
+            &["count(*)", "sum(amount)"],
+            "judged GROUP BY class, period, currency",
+        ),
+        section("asked", &["charge_id", "class", "period", "currency"], &[], &asked(query.asked_charges)),
         section(
             "payers",
             &["currency"],
@@ -108,6 +115,15 @@ pub(super) fn exceptions(query: &CompareQuery<'_>) -> String {
   WHERE place <= {})",
         query.exceptions_max
     )
+}
+
+/// The charges that are asked for one by one.
+fn asked(charges: &[String]) -> String {
+    if charges.is_empty() {
+        return String::from("judged WHERE 1 = 0");
+    }
+    let ids: Vec<String> = charges.iter().map(|id| literal(id)).collect();
+    format!("judged WHERE charge_id IN ({})", ids.join(", "))
 }
 
 fn section(name: &str, texts: &[&str], numbers: &[&str], from: &str) -> String {

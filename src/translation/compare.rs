@@ -3,7 +3,7 @@
 
 use super::compare_rows;
 use super::error::TranslationError;
-use crate::allocation::Comparison;
+use crate::allocation::{ComparePart, Comparison, ExceptionLine};
 use crate::change::Allocation;
 use crate::database::{DatabaseConnection, DatabaseError, Value};
 use crate::primitives::{Dialect, exponent_of};
@@ -24,6 +24,83 @@ pub struct CompareRequest<'a> {
     pub exceptions_max: usize,
     /// How many payers to tell for each currency.
     pub movers_max: usize,
+    /// Ids of charges to tell one by one, whatever their class.
+    pub asked_charges: &'a [String],
+    /// How many charges to look at in one statement; the answer is the same whatever it is.
+    pub chunk_charges: u64,
+}
+
+impl<'a> CompareRequest<'a> {
+    pub const CHUNK_CHARGES: u64 = 500_000;
+
+    /// A comparison of all charges that tells a moderate number of exceptions and payers.
+    #[must_use]
+    pub fn of(allocation: &'a Allocation) -> Self {
+        Self {
+            allocation,
+            periods: &[],
+            closed_before: None,
+            use_effective_view: true,
+            exceptions_max: 500,
+            movers_max: 15,
+            asked_charges: &[],
+            chunk_charges: Self::CHUNK_CHARGES,
+        }
+    }
+}
+
+/// Whoever waits for a comparison. Every method has a default that goes on and keeps nothing.
+pub trait CompareWatcher {
+    /// `done` of `total` charges have been compared. False stops the comparison before its next chunk.
+    fn progress(&mut self, _done: u64, _total: u64) -> bool {
+        true
+    }
+
+    /// Exceptions as they are found, all of them, a chunk after the other; of each chunk first the first of each class, then the
+    /// second of each class, and so on.
+    fn exceptions(&mut self, _lines: Vec<ExceptionLine>) -> Result<(), CompareError> {
+        Ok(())
+    }
+
+    /// A chunk is done. A run that is given its parts again goes on after them.
+    fn checkpoint(&mut self, _part: &ComparePart) -> Result<(), CompareError> {
+        Ok(())
+    }
+
+    /// The part of this place that an interrupted run of the same comparison left: it is taken as it is.
+    fn interrupted(&mut self, _number: u64) -> Result<Option<ComparePart>, CompareError> {
+        Ok(None)
+    }
+
+    /// The part of this place of an earlier comparison: it is taken if nothing that it was made of has changed since.
+    fn earlier(&mut self, _number: u64) -> Result<Option<ComparePart>, CompareError> {
+        Ok(None)
+    }
+}
+
+/// Nobody waits: all of it runs, and only the answer counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+impl CompareWatcher for Unwatched {}
+
+/// How a comparison ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compared {
+    Finished(Box<Comparison>),
+    /// The watcher stopped it.
+    Stopped,
+}
+
+impl Compared {
+    /// The comparison, unless it was stopped.
+    #[must_use]
+    pub fn finished(self) -> Option<Comparison> {
+        match self {
+            Self::Finished(comparison) => Some(*comparison),
+            Self::Stopped => None,
+        }
+    }
 }
 
 /// Why two allocations could not be compared.
@@ -39,6 +116,8 @@ pub enum CompareError {
     Faults { faults: Vec<Fault>, total: u64 },
     #[error("the comparison returned `{found}` where {wanted} was due: please report this as a defect")]
     Unreadable { found: String, wanted: &'static str },
+    #[error("what the comparison found could not be kept")]
+    NotKept(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Translation(#[from] TranslationError),
     #[error("the comparison fails")]
@@ -79,7 +158,11 @@ fn faults_sentence(faults: &[Fault], total: u64) -> String {
 /// # Errors
 /// A query that fails or lacks a column, rows that cannot be compared (no id, an amount that is no integer, a charge listed twice or
 /// in two groups), and whatever the database refuses, such as a sum beyond 64 bits on SQLite.
-pub fn compare(connection: &mut DatabaseConnection, request: &CompareRequest<'_>) -> Result<Comparison, CompareError> {
+pub fn compare(
+    connection: &mut DatabaseConnection,
+    request: &CompareRequest<'_>,
+    watcher: &mut dyn CompareWatcher,
+) -> Result<Compared, CompareError> {
     let new_has_currency = check_columns(connection, request.allocation)?;
     let effective = if request.use_effective_view { find_effective_view(connection)? } else { None };
     let sql = compare_sql::compare(&CompareQuery {
@@ -89,8 +172,10 @@ pub fn compare(connection: &mut DatabaseConnection, request: &CompareRequest<'_>
         effective: effective.as_deref(),
         new_has_currency,
         closed_before: request.closed_before,
+        closed: None,
         exceptions_max: request.exceptions_max,
         movers_max: request.movers_max,
+        asked_charges: request.asked_charges,
     });
     let rows = connection.query(&sql, &[])?;
     let mut comparison = compare_rows::read(rows, effective.is_some())?;
@@ -99,7 +184,11 @@ pub fn compare(connection: &mut DatabaseConnection, request: &CompareRequest<'_>
             comparison.exponents.insert(total.currency.clone(), exponent);
         }
     }
-    Ok(comparison)
+    watcher.exceptions(comparison.exceptions.clone())?;
+    if !watcher.progress(comparison.charges(), comparison.charges()) {
+        return Ok(Compared::Stopped);
+    }
+    Ok(Compared::Finished(Box::new(comparison)))
 }
 
 /// Tells the first query that fails or lacks a column, by name; returns whether `new` has a currency of its own. A query without

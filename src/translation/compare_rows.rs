@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use super::compare::{CompareError, Fault};
 use crate::allocation::{
-    Bucket, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Minor, Mover, Part, PayersTotal,
-    SideTotal, Trend,
+    AskedCharge, Bucket, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Minor, Mover, Part,
+    PayersTotal, SideTotal, Trend,
 };
 use crate::database::Row;
 
@@ -53,7 +53,7 @@ pub(super) fn read(rows: Vec<Row>, has_effective_view: bool) -> Result<Compariso
     let mut totals = each(&take("total"), control_total)?;
     totals.sort_by(|a, b| (&a.period, &a.currency).cmp(&(&b.period, &b.currency)));
     let mut classes = each(&take("class"), class_total)?;
-    classes.sort_by(|a, b| (a.class, &a.currency).cmp(&(b.class, &b.currency)));
+    classes.sort_by(|a, b| (a.class, &a.period, &a.currency).cmp(&(b.class, &b.period, &b.currency)));
     let mut payers = each(&take("payers"), payers_total)?;
     payers.sort_by(|a, b| a.currency.cmp(&b.currency));
     let mut movers = each(&take("mover"), |line| Ok((line.count(1)?, mover(line)?)))?;
@@ -63,7 +63,10 @@ pub(super) fn read(rows: Vec<Row>, has_effective_view: bool) -> Result<Compariso
         let digits = i32::from(bucket.digits);
         (bucket.currency.clone(), if bucket.trend == Trend::Less { -digits } else { digits })
     });
+    let mut asked = each(&take("asked"), asked_charge)?;
+    asked.sort_by(|a, b| (a.charge_id.len(), &a.charge_id).cmp(&(b.charge_id.len(), &b.charge_id)));
     Ok(Comparison {
+        asked,
         effective: if has_effective_view { EffectiveSource::View } else { EffectiveSource::Old },
         exponents: BTreeMap::new(),
         exceptions_total: classes.iter().filter(|total| total.class.is_wrong()).map(|total| total.charges).sum(),
@@ -117,9 +120,20 @@ fn class_total(line: &Line) -> Result<ClassTotal, CompareError> {
     let class = line.text(1)?;
     Ok(ClassTotal {
         class: class.parse().map_err(|_| CompareError::Unreadable { found: class, wanted: "a class" })?,
-        currency: line.find_text(2)?,
+        period: line.find_text(2)?,
+        currency: line.find_text(3)?,
         charges: line.count(1)?,
         amount: line.amount(2)?,
+    })
+}
+
+fn asked_charge(line: &Line) -> Result<AskedCharge, CompareError> {
+    let class = line.text(2)?;
+    Ok(AskedCharge {
+        charge_id: line.text(1)?,
+        class: class.parse().map_err(|_| CompareError::Unreadable { found: class, wanted: "a class" })?,
+        period: line.find_text(3)?,
+        currency: line.find_text(4)?,
     })
 }
 

@@ -1,11 +1,10 @@
 //! What a comparison would say before anything is installed: the new model is filled in a transaction that is always rolled back.
 
 use super::backfill_batch::fill_in_transaction;
-use super::compare::{CompareError, CompareRequest, compare};
+use super::compare::{CompareError, CompareRequest, CompareWatcher, Compared, compare};
 use super::error::TranslationError;
 use super::own::{are_tables_there, create_tables, find_change};
 use super::resolve::resolve;
-use crate::allocation::Comparison;
 use crate::change::ChangeFile;
 use crate::database::{DatabaseConnection, Dialect};
 use crate::sql::model::ChangeModel;
@@ -23,14 +22,15 @@ pub fn what_if(
     connection: &mut DatabaseConnection,
     file: &ChangeFile,
     request: &CompareRequest<'_>,
-) -> Result<Comparison, CompareError> {
+    watcher: &mut dyn CompareWatcher,
+) -> Result<Compared, CompareError> {
     if find_change(connection, &file.name)?.is_some() {
         return Err(CompareError::Translation(TranslationError::AlreadyInstalled(file.name.clone())));
     }
     let model = resolve(connection, file)?;
     connection.in_rolled_back_transaction(|connection| {
         fill(connection, &model)?;
-        compare(connection, &CompareRequest { use_effective_view: false, ..request.clone() })
+        compare(connection, &CompareRequest { use_effective_view: false, ..request.clone() }, watcher)
     })
 }
 

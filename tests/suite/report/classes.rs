@@ -1,6 +1,7 @@
 //! Every charge is in exactly one class, and every planted fault is found, with nothing besides.
 
 use changeover::allocation::{ChargeClass, EffectiveSource, Minor};
+use changeover::translation::compare::{CompareRequest, Unwatched, compare};
 
 use super::ledger::{Ledger, count, found};
 use crate::support::each_database;
@@ -223,15 +224,8 @@ fn a_flood_of_one_class_does_not_hide_another_and_all_are_counted() {
         ledger.run(
             "DELETE FROM new_parts WHERE charge_id LIKE 'c%' AND charge_id <> 'c7'; UPDATE new_parts SET amount = 4 WHERE charge_id = 'c7'",
         );
-        let request = changeover::translation::compare::CompareRequest {
-            allocation: &ledger.allocation,
-            periods: &[],
-            closed_before: None,
-            use_effective_view: true,
-            exceptions_max: 5,
-            movers_max: 1,
-        };
-        let comparison = changeover::translation::compare::compare(&mut ledger.connection, &request).unwrap();
+        let request = CompareRequest { exceptions_max: 5, movers_max: 1, ..CompareRequest::of(&ledger.allocation) };
+        let comparison = compare(&mut ledger.connection, &request, &mut Unwatched).unwrap().finished().unwrap();
         assert_eq!(comparison.exceptions_total, 50);
         assert_eq!(comparison.exceptions.len(), 5);
         assert!(comparison.exceptions.iter().any(|line| line.class == ChargeClass::NotConserved));
@@ -250,15 +244,13 @@ fn a_closed_period_keeps_the_payers_it_had() {
         ledger.run(
             "INSERT INTO members SELECT id, 'new' FROM charges WHERE id LIKE 'joined%'; DELETE FROM members WHERE payer = 'bob' AND charge_id LIKE 'left%'",
         );
-        let request = changeover::translation::compare::CompareRequest {
-            allocation: &ledger.allocation,
-            periods: &[],
+        let request = CompareRequest {
             closed_before: Some("2026-11"),
-            use_effective_view: true,
             exceptions_max: 5,
             movers_max: 1,
+            ..CompareRequest::of(&ledger.allocation)
         };
-        let comparison = changeover::translation::compare::compare(&mut ledger.connection, &request).unwrap();
+        let comparison = compare(&mut ledger.connection, &request, &mut Unwatched).unwrap().finished().unwrap();
         assert_eq!(
             found(&comparison),
             [

@@ -3,7 +3,7 @@
 use changeover::allocation::{ChargeClass, Comparison, Share, split};
 use changeover::change::{Allocation, Located};
 use changeover::database::DatabaseConnection;
-use changeover::translation::compare::{CompareError, CompareRequest, compare};
+use changeover::translation::compare::{CompareError, CompareRequest, Unwatched, compare};
 
 use crate::support::TestDatabase;
 
@@ -80,14 +80,12 @@ impl Ledger {
     pub fn try_compare(&mut self, periods: &[&str]) -> Result<Comparison, CompareError> {
         let periods: Vec<String> = periods.iter().map(|&period| period.to_owned()).collect();
         let request = CompareRequest {
-            allocation: &self.allocation,
             periods: &periods,
-            closed_before: None,
-            use_effective_view: true,
             exceptions_max: 1000,
             movers_max: 10,
+            ..CompareRequest::of(&self.allocation)
         };
-        compare(&mut self.connection, &request)
+        Ok(compare(&mut self.connection, &request, &mut Unwatched)?.finished().unwrap())
     }
 
     pub fn compare(&mut self) -> Comparison {

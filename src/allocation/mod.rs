@@ -4,6 +4,7 @@
 mod amount;
 mod class;
 mod comparison;
+mod explanation;
 mod part;
 mod split;
 
@@ -13,5 +14,6 @@ pub use comparison::{
     AskedCharge, Bucket, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Mover, Part,
     PayersTotal, SideTotal, Trend,
 };
+pub use explanation::{Explained, Explaining, Explanation, ExplanationState, UnexplainedTotal, explain};
 pub use part::ComparePart;
 pub use split::{Share, SplitError, split};

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::allocation::{ChargeClass, Comparison, ControlTotal};
+use super::since::Since;
+use crate::allocation::{ChargeClass, Comparison, ControlTotal, Explained, Explanation, UnexplainedTotal, explain};
 use crate::primitives::{ChangeName, Instant};
 use crate::store;
 
@@ -51,10 +52,44 @@ pub enum Basis {
 pub struct ReportData {
     #[serde(flatten)]
     pub subject: Subject,
-    /// No charge in a wrong class, and every control total agrees.
+    /// Every charge in a wrong class is explained, and every control total agrees or differs by charges that are explained.
     pub clean: bool,
+    /// Charges in a wrong class that nobody explains.
+    #[serde(default)]
+    pub unexplained_total: u64,
+    /// The same by class, period and currency.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unexplained: Vec<UnexplainedTotal>,
+    /// The explanations that there are, and what each covers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub explained: Vec<Explained>,
+    /// What differs from an earlier report, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+    /// Earlier reports of the change, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trend: Vec<TrendPoint>,
     #[serde(flatten)]
     pub comparison: Comparison,
+}
+
+/// What an earlier report said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrendPoint {
+    pub as_of: Instant,
+    pub sha256: String,
+    pub clean: bool,
+    /// Charges in a wrong class, and how many of them nobody explained.
+    pub exceptions: u64,
+    pub unexplained: u64,
+}
+
+/// What a report has beside its comparison.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    pub explanations: Vec<Explanation>,
+    pub earlier: Option<Report>,
+    pub trend: Vec<TrendPoint>,
 }
 
 /// A comparison report.
@@ -99,8 +134,20 @@ impl Report {
     ///
     /// # Errors
     /// None that can be met in practice: the data always has a JSON form.
-    pub fn new(subject: Subject, comparison: Comparison) -> Result<Self, ReportError> {
-        let data = ReportData { subject, clean: comparison.is_clean(), comparison };
+    pub fn new(subject: Subject, comparison: Comparison, beside: Beside) -> Result<Self, ReportError> {
+        let today = subject.as_of.timestamp().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let explaining = explain(&comparison, &beside.explanations, today);
+        let mut data = ReportData {
+            subject,
+            clean: explaining.is_clean(&comparison),
+            unexplained_total: explaining.unexplained_total(),
+            unexplained: explaining.unexplained,
+            explained: explaining.explained,
+            since: None,
+            trend: beside.trend,
+            comparison,
+        };
+        data.since = beside.earlier.map(|earlier| Since::between(&earlier, &data));
         let sha256 = store::sha256(&data_text(&data)?);
         Ok(Self { format: FORMAT.to_owned(), id: None, sha256, data, signatures: Vec::new() })
     }

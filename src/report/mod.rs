@@ -5,11 +5,13 @@ mod csv;
 mod document;
 mod html;
 mod run;
+mod since;
 mod text;
 mod words;
 
 pub use csv::{CsvFile, render as to_csv};
-pub use document::{Basis, FORMAT, Report, ReportData, ReportError, SignOff, Subject};
+pub use document::{Basis, Beside, FORMAT, Report, ReportData, ReportError, SignOff, Subject, TrendPoint};
 pub use html::render as to_html;
 pub use run::{RunError, RunOptions, find, run, sign, what_if};
+pub use since::{ClassChange, ExceptionMark, Since, TotalChange};
 pub use text::render as to_text;

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::document::{Basis, DeclaredLoss, Report, ReportError, SignOff, Subject};
+use super::document::{Basis, Beside, DeclaredLoss, Report, ReportError, SignOff, Subject};
 use crate::change::{Block, ChangeFile, Loss};
 use crate::database::{DatabaseConnection, DatabaseError};
 use crate::primitives::{ChangeName, Instant, Period};
@@ -90,7 +90,7 @@ pub fn run(
         basis: Basis::Installed { stage: change.stage.to_string() },
         ..subject(&change.file, options, periods)
     };
-    let report = Report::new(subject, comparison)?;
+    let report = Report::new(subject, comparison, Beside::default())?;
     let id = insert(service, &report, options)?;
     Ok(report.with_id(&id))
 }
@@ -123,7 +123,7 @@ pub fn what_if(
     let comparison = crate::translation::what_if(application, file, &request, &mut Unwatched)?;
     let comparison = comparison.finished().ok_or(RunError::Stopped)?;
     refuse_no_charges(&periods, comparison.charges())?;
-    Ok(Report::new(subject(file, options, periods), comparison)?)
+    Ok(Report::new(subject(file, options, periods), comparison, Beside::default())?)
 }
 
 fn texts(periods: &[Period]) -> Vec<String> {

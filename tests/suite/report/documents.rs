@@ -1,7 +1,7 @@
 //! A small fixed comparison in every form: the same on both databases, the same bytes each time.
 
 use changeover::primitives::{ChangeName, Instant};
-use changeover::report::{Basis, Report, SignOff, Subject, to_csv, to_html, to_text};
+use changeover::report::{Basis, Beside, Report, SignOff, Subject, to_csv, to_html, to_text};
 
 use super::ledger::Ledger;
 use crate::support::each_database;
@@ -41,7 +41,7 @@ fn faulty(ledger: &mut Ledger) {
 }
 
 fn report(ledger: &mut Ledger) -> Report {
-    let mut report = Report::new(subject(), ledger.compare()).unwrap().with_id("0001");
+    let mut report = Report::new(subject(), ledger.compare(), Beside::default()).unwrap().with_id("0001");
     let at = Instant::parse("2026-12-01T08:30:00Z").unwrap();
     report.signatures.push(SignOff { name: String::from("Grace <H>"), role: String::from("finance"), at });
     report
@@ -104,7 +104,7 @@ fn the_same_data_give_the_same_bytes_and_another_as_of_another_checksum() {
 
         let mut later = subject();
         later.as_of = Instant::parse("2026-12-01T06:00:01Z").unwrap();
-        assert_ne!(Report::new(later, ledger.compare()).unwrap().sha256, one.sha256);
+        assert_ne!(Report::new(later, ledger.compare(), Beside::default()).unwrap().sha256, one.sha256);
 
         let text = one.data_text().unwrap();
         let read = Report::from_stored(&text, &one.sha256, one.signatures.clone()).unwrap().with_id("0001");

@@ -9,10 +9,13 @@ use super::comparison::{AskedCharge, ClassTotal, ControlTotal, ExceptionLine};
 pub struct ComparePart {
     /// Its place among the chunks, from 0.
     pub number: u64,
+    /// Of which comparison it is a part: the queries, the periods and what else it depends on, as a checksum.
+    pub basis: String,
     /// Its charges' ids begin here; `None`: nothing is before them.
     pub from: Option<String>,
     /// Its charges' ids end before this one; `None`: nothing is after them.
     pub to: Option<String>,
+    /// How many charges were read.
     pub charges: u64,
     /// Of everything that was read for it, in no order; `None` if the run was not asked for it.
     pub checksum: Option<String>,

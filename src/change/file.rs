@@ -278,4 +278,6 @@ pub struct Allocation {
     pub reverses: Option<Located<String>>,
     /// Decimals of an amount; default: what ISO 4217 says of the currency.
     pub exponent: Option<u16>,
+    /// Amounts are NUMERIC with at most so many decimals (PostgreSQL only), taken as integers of the last one; `None`: integers.
+    pub scale: Option<u16>,
 }

@@ -168,7 +168,7 @@ fn routing(document: &mut Document<'_>, root: &Section<'_>) -> Option<Routing> {
 fn allocation(document: &mut Document<'_>, root: &Section<'_>) -> Option<Allocation> {
     let (table, line) = document.table(root, "allocation", "write [allocation] on a line of its own")?;
     let section = Section { table, line, name: Some(String::from("[allocation]")) };
-    let known = ["charges", "old", "new", "group", "expected_payers", "reverses", "exponent"];
+    let known = ["charges", "old", "new", "group", "expected_payers", "reverses", "exponent", "scale"];
     document.refuse_unknown_keys(&section, &known);
     let charges = document.text(&section, "charges", "\"SELECT … AS charge_id, period, currency, … AS amount FROM …\"");
     let old = document.text(&section, "old", "\"SELECT … AS charge_id, … AS payer, … AS amount FROM …\"");
@@ -177,6 +177,7 @@ fn allocation(document: &mut Document<'_>, root: &Section<'_>) -> Option<Allocat
     let expected_payers = document.find_text(&section, "expected_payers", QUERY);
     let reverses = document.find_text(&section, "reverses", QUERY);
     let exponent = document.integer(&section, "exponent", (0, 18)).and_then(|number| u16::try_from(number.value).ok());
+    let scale = document.integer(&section, "scale", (0, 18)).and_then(|number| u16::try_from(number.value).ok());
     Some(Allocation {
         line,
         charges: charges?,
@@ -186,6 +187,7 @@ fn allocation(document: &mut Document<'_>, root: &Section<'_>) -> Option<Allocat
         expected_payers,
         reverses,
         exponent,
+        scale,
     })
 }
 

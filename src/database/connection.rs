@@ -8,7 +8,7 @@ use diesel::sqlite::Sqlite;
 use diesel::{Connection as _, PgConnection, RunQueryDsl, SqliteConnection, sql_query};
 
 use super::error::DatabaseError;
-use super::row::Row;
+use super::row::{Cells, Row};
 use super::url::DatabaseUrl;
 use crate::primitives::Dialect;
 
@@ -124,6 +124,45 @@ impl DatabaseConnection {
             Self::Postgres(connection) => bound_postgres(sql, values).load::<Row>(connection)?,
             Self::Sqlite(connection) => bound_sqlite(sql, values).load::<Row>(connection)?,
         })
+    }
+
+    /// Runs one query and hands over each row as it arrives, so that no more than one is held.
+    pub fn query_each<E: From<DatabaseError>>(
+        &mut self,
+        sql: &str,
+        mut each: impl FnMut(Cells) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |error: diesel::result::Error| E::from(DatabaseError::from(error));
+        match self {
+            Self::Postgres(connection) => {
+                let rows = sql_query(sql).load_iter::<Cells, diesel::pg::PgRowByRowLoadingMode>(connection);
+                for row in rows.map_err(failed)? {
+                    each(row.map_err(failed)?)?;
+                }
+            }
+            Self::Sqlite(connection) => {
+                let rows = sql_query(sql).load_iter::<Cells, diesel::connection::DefaultLoadingMode>(connection);
+                for row in rows.map_err(failed)? {
+                    each(row.map_err(failed)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True between the beginning and the end of a transaction.
+    pub fn is_in_transaction(&mut self) -> Result<bool, DatabaseError> {
+        let depth = match self {
+            Self::Postgres(connection) => {
+                <PgConnection as diesel::Connection>::TransactionManager::transaction_manager_status_mut(connection)
+                    .transaction_depth()?
+            }
+            Self::Sqlite(connection) => {
+                <SqliteConnection as diesel::Connection>::TransactionManager::transaction_manager_status_mut(connection)
+                    .transaction_depth()?
+            }
+        };
+        Ok(depth.is_some())
     }
 
     /// The first row of a query, if there is one.

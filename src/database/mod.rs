@@ -13,5 +13,5 @@ pub use connection::{DatabaseConnection, Value};
 pub use error::{DatabaseError, Violation};
 pub use listen::Listener;
 pub use pool::{Database, PooledConnection};
-pub use row::Row;
+pub use row::{Cells, Row};
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};

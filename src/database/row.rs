@@ -63,6 +63,45 @@ impl Row {
     }
 }
 
+/// One row's values in the order of the query, without names: for answers of very many rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cells(Vec<Value>);
+
+impl Cells {
+    /// The value at a place, from 0; NULL where the query has fewer columns.
+    #[must_use]
+    pub fn get(&self, place: usize) -> &Value {
+        self.0.get(place).unwrap_or(&Value::Null)
+    }
+}
+
+impl QueryableByName<Pg> for Cells {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> DeserializeResult<Self> {
+        cells(row, postgres_value)
+    }
+}
+
+impl QueryableByName<Sqlite> for Cells {
+    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> DeserializeResult<Self> {
+        cells(row, sqlite_value)
+    }
+}
+
+fn cells<'a, DB: Backend, R: NamedRow<'a, DB>>(
+    row: &R,
+    decode: impl Fn(DB::RawValue<'_>) -> DeserializeResult<Value>,
+) -> DeserializeResult<Cells> {
+    let mut cells = Vec::with_capacity(row.field_count());
+    for index in 0..row.field_count() {
+        let Some(field) = diesel::row::Row::get(row, index) else { continue };
+        cells.push(match field.value() {
+            Some(raw) => decode(raw).map_err(|error| format!("column {}: {error}", index + 1))?,
+            None => Value::Null,
+        });
+    }
+    Ok(Cells(cells))
+}
+
 fn unexpected(column: &str, found: &str, wanted: &'static str) -> DatabaseError {
     DatabaseError::UnexpectedValue { column: column.to_owned(), found: found.to_owned(), wanted }
 }

@@ -101,12 +101,13 @@ impl From<RunError> for Problem {
             RunError::Database(error) | RunError::Compare(CompareError::Database(error)) => error.into(),
             RunError::NotFound(_) => told(Code::ReportNotFound, &error),
             RunError::NoAllocation(_) | RunError::NoCharges { .. } | RunError::Stopped => told(Code::Refused, &error),
-            RunError::Compare(CompareError::Faults { .. } | CompareError::MissingColumn { .. }) => {
-                told(Code::Refused, &error)
-            }
+            RunError::Compare(
+                CompareError::Faults { .. } | CompareError::MissingColumn { .. } | CompareError::ScaleOnSqlite,
+            ) => told(Code::Refused, &error),
             RunError::Compare(
                 CompareError::Query { .. } | CompareError::Unreadable { .. } | CompareError::NotKept(_),
             )
+            | RunError::Compare(CompareError::Spill(_))
             | RunError::Report(_) => Self::internal(&error),
         }
     }

@@ -1,207 +1,242 @@
-//! The comparison of old and new allocation as one SELECT for either dialect.
+//! The comparison of old and new allocation of a chunk of charges, as SELECTs for either dialect.
 //!
-//! One statement sees one snapshot, writes nothing (so it runs on a read replica and inside any transaction) and lets the database
-//! spill to disk what does not fit into memory. Each of the change file's queries is evaluated once. The answer is a union of
-//! *sections*, told apart by the first column; [`SECTION_TEXTS`] and [`SECTION_NUMBERS`] say how wide it is. All values leave as
-//! text: sums on PostgreSQL are `numeric` and may exceed 64 bits; on SQLite `sum()` fails on overflow rather than round.
-//! Ids and payers are compared as text.
+//! One statement puts a chunk's charges into classes and adds up what each payer pays. It writes nothing, so it runs on a read replica and
+//! inside any transaction, and what does not fit into the database's memory the database spills to disk. The answer is a union of
+//! *sections*, told apart by the first column; [`SECTION_TEXTS`] and [`SECTION_NUMBERS`] say how wide it is. All values leave as text:
+//! sums on PostgreSQL are `numeric` and may exceed 64 bits; on SQLite `sum()` fails on overflow rather than round.
+//!
+//! Nearly all charges have one row in each query. For them, the *facts* that one grouping of each query gives say everything. Only charges
+//! with several rows in one of the queries are looked at payer by payer (*details*).
 
 use super::compare_input;
-use super::compare_sections;
 use super::names::literal;
-use crate::change::Allocation;
 use crate::primitives::Dialect;
 
-pub use compare_input::{probe, queries};
-pub use compare_sections::{SECTION_NUMBERS, SECTION_TEXTS};
+pub use super::compare_query::{ColumnKinds, CompareQuery, IdKind, Scope};
+pub use compare_input::{id_collation, id_types, probe, queries, types};
 
-/// What to compare, and how much to tell of it.
-#[derive(Debug, Clone)]
-pub struct CompareQuery<'a> {
-    pub dialect: Dialect,
-    pub allocation: &'a Allocation,
-    /// Periods as the charges query prints them; empty: all.
-    pub periods: &'a [String],
-    /// The view of effective allocation, qualified and quoted; `None`: nobody is routed yet, so effective is old.
-    pub effective: Option<&'a str>,
-    /// True if the `new` query returns a column `currency` of its own.
-    pub new_has_currency: bool,
-    /// Periods before this one are closed and keep the payers that they had: today's expected payers say nothing about them.
-    pub closed_before: Option<&'a str>,
-    /// The table of what charges of closed periods were allocated to when their period closed, qualified and quoted; `None`: nothing
-    /// was recorded.
-    pub closed: Option<&'a str>,
-    /// How many exceptions to return line by line. Their full number is always counted.
-    pub exceptions_max: usize,
-    /// How many payers with the largest changes to return for each currency.
-    pub movers_max: usize,
-    /// Ids of charges to return one by one, whatever their class.
-    pub asked_charges: &'a [String],
-}
+/// How many text columns follow the column `section`.
+pub const SECTION_TEXTS: usize = 4;
+/// How many numbers, written as text, follow the texts.
+pub const SECTION_NUMBERS: usize = 15;
 
-/// Which side a part belongs to, as a number in SQL: grouping compares it many times.
-pub(super) mod side {
-    pub const OLD: u8 = 0;
-    pub const NEW: u8 = 1;
-    pub const EXPECTED: u8 = 2;
-    pub const EFFECTIVE_OLD: u8 = 3;
-    pub const EFFECTIVE_NEW: u8 = 4;
-}
-
-/// The whole comparison.
+/// Classes, payers and checks of the charges in scope.
+///
+/// Sections: `class` (class, period, currency, and the charge's id where it is told by itself), `payer` (currency, payer), `check`.
 #[must_use]
 pub fn compare(query: &CompareQuery<'_>) -> String {
     let mut parts = compare_input::inputs(query);
+    parts.extend(grouped(query));
+    parts.push(facts(query));
     parts.push(pairs(query));
-    parts.push(String::from(ALLOCATED));
+    parts.push(String::from(DETAIL));
     if query.allocation.reverses.is_some() {
-        parts.push(drift(query.dialect));
+        parts.push(drift(query));
     }
     parts.push(judged(query));
-    parts.push(String::from(PAYER_TOTALS));
-    parts.push(compare_sections::exceptions(query));
-    format!("WITH {}\n{}", parts.join(",\n"), compare_sections::sections(query))
+    parts.push(payer_totals());
+    format!("WITH {}\n{}", parts.join(",\n"), sections(query))
 }
 
-/// Every part of every asked charge, one row for each charge and payer, the two sides next to each other.
-fn pairs(query: &CompareQuery<'_>) -> String {
-    let side = |number: u8, from: &str, amount: &str, currency: &str| {
-        format!("SELECT charge_id, payer, {number} AS side, {amount} AS amount, {currency} AS currency FROM {from}")
+/// One row for each charge of each query.
+fn grouped(query: &CompareQuery<'_>) -> Vec<String> {
+    let amount = query.sum("amount");
+    let side = |name: &str, more: &str| {
+        format!(
+            "{name}_of AS NOT MATERIALIZED (
+  SELECT charge_id, count(*) AS times, count(amount) AS sound, {amount} AS amount, min(payer) AS payer, count(payer) AS named{more}
+  FROM {name}_input GROUP BY charge_id)"
+        )
     };
-    let nothing = "CAST(NULL AS text)";
-    let mut sides = vec![
-        side(side::OLD, "old_input", "amount", nothing),
-        side(side::NEW, "new_input", "amount", if query.new_has_currency { "currency" } else { nothing }),
+    let currency = if query.columns.new_has_currency {
+        ", min(currency) AS currency_min, max(currency) AS currency_max"
+    } else {
+        ""
+    };
+    let mut grouped = vec![
+        side("old", ""),
+        side("new", &format!(", min(amount) AS smallest, max(amount) AS largest{currency}")),
+        String::from(
+            "group_of AS NOT MATERIALIZED (SELECT charge_id, count(*) AS times FROM group_input GROUP BY charge_id)",
+        ),
     ];
     if query.allocation.expected_payers.is_some() {
-        sides.push(side(side::EXPECTED, "expected_input", "CAST(NULL AS bigint)", nothing));
-    }
-    if query.effective.is_some() {
-        sides.push(format!(
-            "SELECT charge_id, payer, CASE WHEN side = 'new' THEN {} ELSE {} END, amount, {nothing} FROM effective_input",
-            side::EFFECTIVE_NEW,
-            side::EFFECTIVE_OLD
+        grouped.push(String::from(
+            "expected_of AS NOT MATERIALIZED (
+  SELECT charge_id, count(*) AS times, min(payer) AS payer FROM expected_input GROUP BY charge_id)",
         ));
     }
-    // A part of a charge that was not asked for is left out; a part without any charge stays.
-    let only_asked = if query.periods.is_empty() {
-        ""
+    if query.effective.is_some() {
+        grouped.push(format!(
+            "effective_of AS NOT MATERIALIZED (
+  SELECT charge_id, count(*) AS times, {amount} AS amount, max(CASE WHEN side = 'new' THEN 1 ELSE 0 END) AS on_new
+  FROM effective_input GROUP BY charge_id)"
+        ));
+    }
+    grouped
+}
+
+/// One row for each charge, with what each query says of it.
+fn facts(query: &CompareQuery<'_>) -> String {
+    let nothing = "CAST(NULL AS text)";
+    let (currency_min, currency_max) =
+        if query.columns.new_has_currency { ("n.currency_min", "n.currency_max") } else { (nothing, nothing) };
+    let expected = query.allocation.expected_payers.is_some();
+    let (complex, as_expected, join_expected) = if expected {
+        (
+            " OR e.times > 1",
+            "CASE WHEN e.times = 1 AND e.payer = n.payer THEN 1 ELSE 0 END",
+            "\n  LEFT JOIN expected_of e ON e.charge_id = c.charge_id",
+        )
     } else {
-        " LEFT JOIN charge elsewhere ON elsewhere.charge_id = part.charge_id AND elsewhere.asked = 0
-  WHERE elsewhere.charge_id IS NULL"
+        ("", "0", "")
+    };
+    let (effective, join_effective) = if query.effective.is_some() {
+        (
+            "coalesce(v.times, 0) AS effective_rows, coalesce(v.amount, 0) AS effective_amount, coalesce(v.on_new, 0) AS on_new",
+            "\n  LEFT JOIN effective_of v ON v.charge_id = c.charge_id",
+        )
+    } else {
+        ("coalesce(o.times, 0) AS effective_rows, coalesce(o.amount, 0) AS effective_amount, 0 AS on_new", "")
     };
     format!(
+        "facts AS MATERIALIZED (
+  SELECT c.charge_id, c.period, c.currency, c.amount, c.asked, c.times,
+    coalesce(o.times, 0) AS old_rows, coalesce(o.amount, 0) AS old_amount, o.payer AS old_payer,
+    coalesce(n.times, 0) AS new_rows, coalesce(n.amount, 0) AS new_amount, n.payer AS new_payer, n.smallest, n.largest,
+    {currency_min} AS currency_min, {currency_max} AS currency_max,
+    CASE WHEN o.named < o.times OR n.named < n.times THEN 1 ELSE 0 END AS nobody,
+    {effective}, CASE WHEN g.times IS NULL THEN 1 ELSE 0 END AS ungrouped,
+    CASE WHEN o.times > 1 OR n.times > 1{complex} THEN 1 ELSE 0 END AS complex,
+    CASE WHEN o.times = 1 AND n.times = 1 AND (o.payer = n.payer OR (o.payer IS NULL AND n.payer IS NULL)) THEN 1 ELSE 0 END AS same,
+    {as_expected} AS as_expected,
+    CASE WHEN c.suspect = 1 OR o.sound < o.times OR n.sound < n.times OR g.times > 1 THEN 1 ELSE 0 END AS suspect
+  FROM charge c
+  LEFT JOIN old_of o ON o.charge_id = c.charge_id
+  LEFT JOIN new_of n ON n.charge_id = c.charge_id
+  LEFT JOIN group_of g ON g.charge_id = c.charge_id{join_expected}{join_effective})"
+    )
+}
+
+/// Charges that are not told by one row of each query, one row for each of their payers, the sides next to each other.
+fn pairs(query: &CompareQuery<'_>) -> String {
+    let mut sides = vec![
+        "SELECT f.charge_id, f.currency, o.payer, 1 AS old_row, o.amount AS old_part, 0 AS new_row, NULL AS new_part, 0 AS expected
+    FROM facts f JOIN old_input o ON o.charge_id = f.charge_id WHERE f.complex = 1 AND f.asked = 1"
+            .replace("NULL AS", &format!("{} AS", no_amount(query))),
+        format!(
+            "SELECT f.charge_id, f.currency, n.payer, 0, {}, 1, n.amount, 0
+    FROM facts f JOIN new_input n ON n.charge_id = f.charge_id WHERE f.complex = 1 AND f.asked = 1",
+            no_amount(query)
+        ),
+    ];
+    if query.allocation.expected_payers.is_some() {
+        sides.push(format!(
+            "SELECT f.charge_id, f.currency, e.payer, 0, {nothing}, 0, {nothing}, 1
+    FROM facts f JOIN expected_input e ON e.charge_id = f.charge_id WHERE f.complex = 1 AND f.asked = 1",
+            nothing = no_amount(query)
+        ));
+    }
+    format!(
         "pair AS MATERIALIZED (
-  SELECT part.charge_id, part.payer,
-    count(CASE WHEN side = {old} THEN 1 END) AS old_rows,
-    coalesce(sum(CASE WHEN side = {old} THEN part.amount END), 0) AS old_amount,
-    count(CASE WHEN side = {new} THEN 1 END) AS new_rows,
-    coalesce(sum(CASE WHEN side = {new} THEN part.amount END), 0) AS new_amount,
-    coalesce(sum(CASE side WHEN {new} THEN part.amount WHEN {old} THEN -part.amount END), 0) AS difference,
-    min(CASE WHEN side = {new} THEN part.amount END) AS smallest,
-    max(CASE WHEN side = {new} THEN part.amount END) AS largest,
-    min(CASE WHEN side = {new} THEN part.currency END) AS currency_min,
-    max(CASE WHEN side = {new} THEN part.currency END) AS currency_max,
-    max(CASE WHEN side = {expected} THEN 1 ELSE 0 END) AS expected,
-    count(CASE WHEN side >= {effective_old} THEN 1 END) AS effective_rows,
-    coalesce(sum(CASE WHEN side >= {effective_old} THEN part.amount END), 0) AS effective_amount,
-    max(CASE WHEN side = {effective_new} THEN 1 ELSE 0 END) AS on_new
-  FROM (\n    {sides}\n  ) part{only_asked}
-  GROUP BY part.charge_id, part.payer)",
-        old = side::OLD,
-        new = side::NEW,
-        expected = side::EXPECTED,
-        effective_old = side::EFFECTIVE_OLD,
-        effective_new = side::EFFECTIVE_NEW,
+  SELECT charge_id, currency, payer, sum(old_row) AS old_rows, coalesce({old}, 0) AS old_amount,
+    sum(new_row) AS new_rows, coalesce({new}, 0) AS new_amount, max(expected) AS expected
+  FROM (\n    {sides}\n  ) part
+  GROUP BY charge_id, currency, payer)",
+        old = query.sum("old_part"),
+        new = query.sum("new_part"),
         sides = sides.join("\n    UNION ALL ")
     )
 }
 
-/// What the classes need to know, one row for each charge that anything is allocated of.
-const ALLOCATED: &str = "allocated AS (
-  SELECT charge_id,
-    sum(old_rows) AS old_rows, sum(old_amount) AS old_amount,
-    sum(new_rows) AS new_rows, sum(new_amount) AS new_amount,
-    sum(effective_rows) AS effective_rows, sum(effective_amount) AS effective_amount, max(on_new) AS on_new,
-    max(new_rows) AS new_rows_of_a_payer,
-    min(smallest) AS smallest, max(largest) AS largest,
-    min(currency_min) AS currency_min, max(currency_max) AS currency_max,
-    max(CASE WHEN payer IS NULL AND old_rows + new_rows > 0 THEN 1 ELSE 0 END) AS nobody,
+/// NULL of the type that amounts have.
+fn no_amount(query: &CompareQuery<'_>) -> &'static str {
+    match (query.dialect, query.allocation.scale) {
+        (Dialect::Postgres, Some(_)) => "CAST(NULL AS numeric)",
+        _ => "CAST(NULL AS bigint)",
+    }
+}
+
+/// What the classes need to know of charges that are looked at payer by payer.
+const DETAIL: &str = "detail AS (
+  SELECT charge_id, max(new_rows) AS new_rows_of_a_payer,
     sum(CASE WHEN old_rows > 0 AND new_rows = 0 THEN 1 ELSE 0 END) AS gone,
-    sum(CASE WHEN (old_rows > 0 AND new_rows = 0) OR (old_rows = 0 AND new_rows > 0) OR difference <> 0
+    sum(CASE WHEN (old_rows > 0 AND new_rows = 0) OR (old_rows = 0 AND new_rows > 0) OR old_amount <> new_amount
              THEN 1 ELSE 0 END) AS different,
     sum(CASE WHEN new_rows > 0 AND expected = 0 THEN 1 ELSE 0 END) AS unexpected,
     sum(CASE WHEN new_rows = 0 AND expected = 1 THEN 1 ELSE 0 END) AS missing
   FROM pair GROUP BY charge_id)";
 
 /// Refunds that do not undo what they reverse. A full refund mirrors its charge unit for unit. The parts of a partial one are in
-/// proportion: both sides are rounded by less than one unit, which bounds how far the cross products may lie apart.
-fn drift(dialect: Dialect) -> String {
-    let proportion = "abs(p.given * o.amount - p.taken * c.amount) >= abs(c.amount) + abs(o.amount)";
-    let partial = match dialect {
-        Dialect::Postgres => proportion.to_owned(),
+/// proportion: both sides are rounded by less than one unit, which bounds how far the cross products may lie apart. What is reversed may
+/// be anywhere among the charges, so it is looked up there and not in this chunk.
+fn drift(query: &CompareQuery<'_>) -> String {
+    let proportion = match query.dialect {
+        Dialect::Postgres => String::from(
+            "abs(CAST(p.given AS numeric) * o.amount - CAST(p.taken AS numeric) * c.amount) >= abs(c.amount) + abs(o.amount)",
+        ),
         // A product beyond 64 bits would silently become a float: there only signs and sizes are held together.
-        Dialect::Sqlite => format!(
-            "CASE WHEN max(abs(c.amount), abs(o.amount), abs(p.given), abs(p.taken)) < 2147483648 THEN {proportion}
+        Dialect::Sqlite => String::from(
+            "CASE WHEN max(abs(c.amount), abs(o.amount), abs(p.given), abs(p.taken)) < 2147483648
+              THEN abs(p.given * o.amount - p.taken * c.amount) >= abs(c.amount) + abs(o.amount)
               ELSE (p.given > 0 AND p.taken > 0) OR (p.given < 0 AND p.taken < 0)
-                OR (abs(c.amount) <= abs(o.amount) AND abs(p.given) > abs(p.taken) + 1) END"
+                OR (abs(c.amount) <= abs(o.amount) AND abs(p.given) > abs(p.taken) + 1) END",
         ),
     };
+    let id = query.id("q.charge_id");
     format!(
-        "refund_part AS (
+        "reversed AS MATERIALIZED (
+  SELECT f.charge_id, max(o.found) AS found, min(o.amount) AS amount FROM refund f
+  LEFT JOIN (SELECT {id} AS charge_id, 1 AS found, {charge_amount} AS amount FROM {charges} q) o ON o.charge_id = f.reverses_id
+  GROUP BY f.charge_id),
+refund_part AS (
   SELECT charge_id, payer, sum(given) AS given, sum(taken) AS taken FROM (
     SELECT f.charge_id, n.payer, n.amount AS given, 0 AS taken FROM refund f JOIN new_input n ON n.charge_id = f.charge_id
     UNION ALL
-    SELECT f.charge_id, n.payer, 0, n.amount FROM refund f JOIN new_input n ON n.charge_id = f.reverses_id) part
+    SELECT f.charge_id, n.payer, 0, n.amount FROM refund f
+    JOIN (SELECT {id} AS charge_id, {payer} AS payer, {new_amount} AS amount FROM {new} q) n ON n.charge_id = f.reverses_id) part
   GROUP BY charge_id, payer),
 drift AS (
-  SELECT f.charge_id FROM refund f LEFT JOIN charge o ON o.charge_id = f.reverses_id WHERE o.charge_id IS NULL
+  SELECT charge_id FROM reversed WHERE found IS NULL
   UNION
-  SELECT p.charge_id FROM refund_part p JOIN refund f ON f.charge_id = p.charge_id
-  JOIN charge c ON c.charge_id = p.charge_id JOIN charge o ON o.charge_id = f.reverses_id
-  WHERE CASE WHEN c.amount = -o.amount THEN p.given <> -p.taken ELSE {partial} END)"
+  SELECT p.charge_id FROM refund_part p
+  JOIN charge c ON c.charge_id = p.charge_id JOIN reversed o ON o.charge_id = p.charge_id
+  WHERE CASE WHEN c.amount = -o.amount THEN p.given <> -p.taken ELSE {proportion} END)",
+        charge_amount = compare_input::whole(query, "charges", "q.amount"),
+        charges = compare_input::inlined(&query.allocation.charges.value),
+        payer = query.payer("q.payer"),
+        new_amount = compare_input::whole(query, "new", "q.amount"),
+        new = compare_input::inlined(&query.allocation.new.value)
     )
 }
 
-/// One row for each asked charge and for each orphan, with its class. The order of the arms is that of
-/// `allocation::ChargeClass`.
+/// One row for each charge, with its class. The order of the arms is that of `allocation::ChargeClass`; orphans are told by
+/// [`orphans`](super::compare_parts::orphans), and charges of other periods are `elsewhere`.
 fn judged(query: &CompareQuery<'_>) -> String {
-    let effective = query.effective.is_some();
-    let (effective_missing, effective_differs) =
-        if effective { (" OR p.effective_rows = 0", " OR p.effective_amount <> c.amount") } else { ("", "") };
-    let measured = if effective { "effective" } else { "old" };
+    let (effective_missing, effective_differs) = if query.effective.is_some() {
+        (" OR f.effective_rows = 0", " OR f.effective_amount <> f.amount")
+    } else {
+        ("", "")
+    };
     let mut arms = vec![
-        format!(
-            "WHEN p.charge_id IS NULL OR p.old_rows = 0 OR p.new_rows = 0 OR p.nobody = 1{effective_missing} THEN 'unallocated'"
-        ),
-        String::from("WHEN p.currency_min <> c.currency OR p.currency_max <> c.currency THEN 'currency'"),
-        String::from("WHEN p.new_rows_of_a_payer > 1 THEN 'duplicate'"),
-        format!("WHEN p.old_amount <> c.amount OR p.new_amount <> c.amount{effective_differs} THEN 'not_conserved'"),
-        String::from("WHEN p.smallest < 0 AND p.largest > 0 THEN 'mixed_sign'"),
+        String::from("WHEN f.asked = 0 THEN 'elsewhere'"),
+        format!("WHEN f.old_rows = 0 OR f.new_rows = 0 OR f.nobody = 1{effective_missing} THEN 'unallocated'"),
+        String::from("WHEN f.currency_min <> f.currency OR f.currency_max <> f.currency THEN 'currency'"),
+        String::from("WHEN d.new_rows_of_a_payer > 1 THEN 'duplicate'"),
+        format!("WHEN f.old_amount <> f.amount OR f.new_amount <> f.amount{effective_differs} THEN 'not_conserved'"),
+        String::from("WHEN f.smallest < 0 AND f.largest > 0 THEN 'mixed_sign'"),
     ];
     let refunds = query.allocation.reverses.is_some();
     if refunds {
-        arms.push(String::from("WHEN d.charge_id IS NOT NULL THEN 'refund_drift'"));
+        arms.push(String::from("WHEN r.charge_id IS NOT NULL THEN 'refund_drift'"));
     }
     arms.extend(payer_arms(query));
-    let join_drift = if refunds { "\n  LEFT JOIN drift d ON d.charge_id = c.charge_id" } else { "" };
+    let join_drift = if refunds { "\n  LEFT JOIN drift r ON r.charge_id = f.charge_id" } else { "" };
     format!(
-        "judged AS MATERIALIZED (
-  SELECT c.charge_id, c.period, c.currency, c.amount,
-    coalesce(p.old_rows, 0) AS old_rows, coalesce(p.old_amount, 0) AS old_amount,
-    coalesce(p.new_rows, 0) AS new_rows, coalesce(p.new_amount, 0) AS new_amount,
-    coalesce(p.{measured}_rows, 0) AS effective_rows, coalesce(p.{measured}_amount, 0) AS effective_amount,
-    coalesce(p.on_new, 0) AS on_new, CASE WHEN g.charge_id IS NULL THEN 1 ELSE 0 END AS ungrouped,
+        "judged AS (
+  SELECT f.*,
     CASE\n      {arms}\n    END AS class
-  FROM charge c
-  LEFT JOIN allocated p ON p.charge_id = c.charge_id
-  LEFT JOIN grouped g ON g.charge_id = c.charge_id{join_drift}
-  WHERE c.asked = 1
-  UNION ALL
-  SELECT p.charge_id, NULL, NULL, NULL, p.old_rows, p.old_amount, p.new_rows, p.new_amount, p.{measured}_rows, p.{measured}_amount,
-    p.on_new, 0, 'orphan'
-  FROM allocated p LEFT JOIN charge c ON c.charge_id = p.charge_id
-  WHERE c.charge_id IS NULL AND p.old_rows + p.new_rows > 0)",
+  FROM facts f LEFT JOIN detail d ON d.charge_id = f.charge_id{join_drift})",
         arms = arms.join("\n      ")
     )
 }
@@ -209,35 +244,105 @@ fn judged(query: &CompareQuery<'_>) -> String {
 /// The arms that look at who pays. In an open period the payers are exactly the expected ones, so one who is missing counts as
 /// well. A closed period keeps the payers that it had, so there only a payer without any claim is unexpected.
 fn payer_arms(query: &CompareQuery<'_>) -> Vec<String> {
-    let same = String::from("WHEN p.different = 0 THEN 'same_payer'");
-    let divided = String::from("WHEN p.gone = 0 THEN 'split_expected'");
+    let same = String::from("WHEN (f.complex = 1 AND d.different = 0) OR f.same = 1 THEN 'same_payer'");
+    let divided = String::from("WHEN d.gone = 0 THEN 'split_expected'");
     if query.allocation.expected_payers.is_none() {
         // Nothing says who should pay: whoever takes over from the old payer is unexpected.
         return vec![same, divided, String::from("ELSE 'unexpected_payer'")];
     }
-    let strangers = String::from("WHEN p.unexpected > 0 THEN 'unexpected_payer'");
+    let strange = "d.unexpected > 0 OR (f.complex = 0 AND f.as_expected = 0)";
+    let strangers = format!("WHEN {strange} THEN 'unexpected_payer'");
     let otherwise = String::from("ELSE 'moved_expected'");
-    let exactly = "p.unexpected > 0 OR p.missing > 0";
+    let exactly = format!("{strange} OR d.missing > 0");
     match query.closed_before.filter(|period| !period.is_empty()) {
         None => vec![format!("WHEN {exactly} THEN 'unexpected_payer'"), same, divided, otherwise],
         Some(period) => {
             let open = format!(
-                "WHEN c.period >= {}{} AND ({exactly}) THEN 'unexpected_payer'",
+                "WHEN f.period >= {}{} AND ({exactly}) THEN 'unexpected_payer'",
                 literal(period),
-                compare_input::collation(query.dialect)
+                query.bytewise()
             );
             vec![open, same, divided, strangers, otherwise]
         }
     }
 }
 
-/// What each payer pays by the old and by the new model, in each currency.
-const PAYER_TOTALS: &str = "payer_total AS MATERIALIZED (
-  SELECT c.currency, p.payer, sum(p.old_amount) AS old_amount, sum(p.new_amount) AS new_amount,
-    sum(p.difference) AS difference,
-    sum(CASE WHEN p.difference < 0 THEN -p.difference ELSE 0 END) AS moved_out,
-    sum(CASE WHEN p.difference > 0 THEN p.difference ELSE 0 END) AS moved_in,
-    count(CASE WHEN p.difference <> 0 THEN 1 END) AS charges
-  FROM pair p JOIN charge c ON c.charge_id = p.charge_id
-  WHERE p.old_rows + p.new_rows > 0
-  GROUP BY c.currency, p.payer)";
+/// What each payer pays by the old and by the new model, in each currency, and what of it moves.
+fn payer_totals() -> String {
+    let simple = "FROM facts f WHERE f.asked = 1 AND f.complex = 0";
+    format!(
+        "payer_total AS (
+  SELECT currency, payer, sum(old_amount) AS old_amount,
+    sum(CASE WHEN new_amount < old_amount THEN old_amount - new_amount END) AS moved_out,
+    sum(CASE WHEN new_amount > old_amount THEN new_amount - old_amount END) AS moved_in,
+    count(CASE WHEN new_amount <> old_amount THEN 1 END) AS charges
+  FROM (
+    SELECT f.currency, f.old_payer AS payer, f.old_amount, CASE WHEN f.same = 1 THEN f.new_amount ELSE 0 END AS new_amount
+    {simple} AND f.old_rows = 1
+    UNION ALL SELECT f.currency, f.new_payer, 0, f.new_amount {simple} AND f.new_rows = 1 AND f.same = 0
+    UNION ALL SELECT p.currency, p.payer, p.old_amount, p.new_amount FROM pair p WHERE p.old_rows + p.new_rows > 0
+  ) paid
+  GROUP BY currency, payer)"
+    )
+}
+
+/// The columns of the section `class`.
+const CLASS_NUMBERS: [&str; 15] = [
+    "sum(times)",
+    "sum(amount)",
+    "count(CASE WHEN old_rows > 0 THEN 1 END)",
+    "sum(old_rows)",
+    "sum(old_amount)",
+    "count(CASE WHEN new_rows > 0 THEN 1 END)",
+    "sum(new_rows)",
+    "sum(new_amount)",
+    "count(CASE WHEN effective_rows > 0 THEN 1 END)",
+    "sum(effective_rows)",
+    "sum(effective_amount)",
+    "sum(on_new)",
+    "sum(CASE WHEN on_new = 1 THEN amount END)",
+    "sum(ungrouped)",
+    "sum(suspect)",
+];
+
+/// All sections. Charges in a wrong class, and those that are asked for, come one by one; all others by class, period and currency.
+fn sections(query: &CompareQuery<'_>) -> String {
+    let asked = if query.asked_charges.is_empty() {
+        String::new()
+    } else {
+        format!(" OR {}", query.is_among("charge_id", query.asked_charges))
+    };
+    let classes = format!(
+        "(SELECT j.*, CASE WHEN class NOT IN ('same_payer', 'split_expected', 'moved_expected', 'elsewhere'){asked} THEN charge_id END AS told
+   FROM judged j) told_by_class GROUP BY class, period, currency, told"
+    );
+    let refunds_twice =
+        if query.allocation.reverses.is_some() { "(SELECT count(*) FROM refund WHERE times > 1)" } else { "0" };
+    [
+        section("class", &["class", "period", "currency", "told"], &CLASS_NUMBERS, &classes),
+        section(
+            "check",
+            &[],
+            &["(SELECT count(*) FROM old_input)", "(SELECT count(*) FROM new_input)", refunds_twice],
+            "(SELECT 1 AS one) one",
+        ),
+        section("payer", &["currency", "payer"], &["old_amount", "moved_out", "moved_in", "charges"], "payer_total"),
+    ]
+    .join("\nUNION ALL\n")
+}
+
+/// One section: its name, then as many texts and numbers as every section has, all of them text.
+pub(super) fn section(name: &str, texts: &[&str], numbers: &[&str], from: &str) -> String {
+    let nothing = "CAST(NULL AS text)";
+    let mut columns = vec![format!("'{name}' AS section")];
+    let text = |expression: Option<&&str>| {
+        expression.map_or_else(|| nothing.to_owned(), |text| format!("CAST({text} AS text)"))
+    };
+    for place in 0..SECTION_TEXTS {
+        columns.push(format!("{} AS t{}", text(texts.get(place)), place + 1));
+    }
+    for place in 0..SECTION_NUMBERS {
+        columns.push(format!("{} AS n{}", text(numbers.get(place)), place + 1));
+    }
+    format!("SELECT {} FROM {from}", columns.join(", "))
+}

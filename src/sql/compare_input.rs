@@ -1,20 +1,38 @@
-//! What a comparison reads: the change file's queries with ids as text and amounts as checked integers, and the rows that cannot be
-//! compared at all.
+//! What a comparison reads: the change file's queries with amounts as checked integers, and the rows that cannot be compared at all.
 
-use super::compare::CompareQuery;
+use super::compare_query::{CompareQuery, IdKind};
 use super::names::literal;
 use crate::change::{Allocation, Located};
 use crate::primitives::Dialect;
 
-/// Returns one row of a query with its columns, so that a missing column can be told before anything is computed: on PostgreSQL one
-/// column `columns`, a JSON object; on SQLite the row itself.
+/// One row, all NULL, with a query's columns. The query itself is planned but not run.
 #[must_use]
-pub fn probe(dialect: Dialect, query: &str) -> String {
-    let query = inlined(query);
-    match dialect {
-        Dialect::Postgres => format!("SELECT CAST(to_jsonb(q) AS text) AS columns FROM {query} q LIMIT 1"),
-        Dialect::Sqlite => format!("SELECT * FROM {query} q LIMIT 1"),
-    }
+pub fn probe(query: &str) -> String {
+    format!("SELECT q.* FROM (SELECT 1 AS one) one LEFT JOIN {} q ON 1 = 0", inlined(query))
+}
+
+/// The types of a query's columns on PostgreSQL, each as text under the column's name, and the collation of `charge_id`. The query is
+/// planned but not run.
+#[must_use]
+pub fn types(query: &str, columns: &[&str]) -> String {
+    let columns: Vec<String> =
+        columns.iter().map(|column| format!("CAST(pg_typeof(q.{column}) AS text) AS {column}")).collect();
+    format!("SELECT {} FROM (SELECT 1 AS one) one LEFT JOIN {} q ON false", columns.join(", "), inlined(query))
+}
+
+/// The collation of a text column `charge_id` on PostgreSQL.
+#[must_use]
+pub fn id_collation(query: &str) -> String {
+    format!(
+        "SELECT CAST(pg_collation_for(q.charge_id) AS text) AS collation FROM (SELECT 1 AS one) one LEFT JOIN {} q ON false",
+        inlined(query)
+    )
+}
+
+/// The types that an id has in a query's rows on SQLite, where every value has its own.
+#[must_use]
+pub fn id_types(query: &str, column: &str) -> String {
+    format!("SELECT DISTINCT typeof(q.{column}) AS type FROM {} q WHERE q.{column} IS NOT NULL", inlined(query))
 }
 
 /// The queries that a comparison reads and the columns that it needs of each, in the order in which mistakes are told.
@@ -35,150 +53,164 @@ pub fn queries(allocation: &Allocation) -> Vec<(&'static str, &Located<String>, 
     queries
 }
 
-/// Bytewise order, so that a report does not depend on a database's locale.
-pub(super) fn collation(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Postgres => " COLLATE \"C\"",
-        Dialect::Sqlite => "",
-    }
-}
-
 /// A query as a derived table; a comment on its last line does not swallow the bracket.
-fn inlined(query: &str) -> String {
+pub(super) fn inlined(query: &str) -> String {
     format!("(\n{}\n)", query.trim().trim_end_matches(';'))
 }
 
-/// The condition that `amount` is an integer that can be summed exactly. False or NULL otherwise.
-fn is_whole(dialect: Dialect, amount: &str) -> String {
-    match dialect {
-        Dialect::Postgres => format!(
-            "(pg_typeof({amount}) NOT IN ('real'::regtype, 'double precision'::regtype)
-      AND CAST({amount} AS numeric) BETWEEN -9223372036854775807 AND 9223372036854775807
-      AND CAST({amount} AS numeric) = trunc(CAST({amount} AS numeric)))"
-        ),
+/// The condition that `amount` is an integer, of the smallest unit that is declared, which can be summed exactly. False or NULL
+/// otherwise.
+fn is_whole(query: &CompareQuery<'_>, amount: &str) -> String {
+    match query.dialect {
+        Dialect::Postgres => {
+            let units = units(query, amount);
+            let limit = match query.allocation.scale {
+                None => "9223372036854775807",
+                // As wide as a sum of them is in memory, with room for twelve digits of rows.
+                Some(_) => "99999999999999999999999999",
+            };
+            format!(
+                "(pg_typeof({amount}) NOT IN ('real'::regtype, 'double precision'::regtype)
+      AND {units} BETWEEN -{limit} AND {limit} AND {units} = trunc({units}))"
+            )
+        }
         Dialect::Sqlite => {
             format!("(typeof({amount}) = 'integer' AND {amount} BETWEEN -4611686018427387903 AND 4611686018427387903)")
         }
     }
 }
 
-/// `amount` as a 64-bit integer, NULL if it is none.
-fn whole(dialect: Dialect, amount: &str) -> String {
-    let value = match dialect {
-        Dialect::Postgres => format!("CAST(CAST({amount} AS numeric) AS bigint)"),
-        Dialect::Sqlite => amount.to_owned(),
+/// An amount in the smallest unit, as PostgreSQL's `numeric`.
+fn units(query: &CompareQuery<'_>, amount: &str) -> String {
+    match query.allocation.scale.filter(|scale| *scale > 0) {
+        None => format!("CAST({amount} AS numeric)"),
+        Some(scale) => format!("(CAST({amount} AS numeric) * 1{})", "0".repeat(usize::from(scale))),
+    }
+}
+
+/// An amount of the named query as an integer of the smallest unit, NULL if it is none.
+pub(super) fn whole(query: &CompareQuery<'_>, name: &str, amount: &str) -> String {
+    let is_integer = query.columns.integer_amounts.contains(name);
+    let value = match (query.dialect, query.allocation.scale) {
+        (Dialect::Postgres, None) if is_integer => return format!("CAST({amount} AS bigint)"),
+        (Dialect::Postgres, None) => format!("CAST({} AS bigint)", units(query, amount)),
+        (Dialect::Postgres, Some(_)) if is_integer => return units(query, amount),
+        (Dialect::Postgres, Some(_)) => format!("trunc({})", units(query, amount)),
+        (Dialect::Sqlite, _) => amount.to_owned(),
     };
-    format!("CASE WHEN {} THEN {value} END", is_whole(dialect, amount))
+    format!("CASE WHEN {} THEN {value} END", is_whole(query, amount))
 }
 
 /// Why a row cannot be compared, as text; NULL if it can. `columns` must not be NULL either.
-fn fault(dialect: Dialect, columns: &[&str]) -> String {
+fn fault(query: &CompareQuery<'_>, columns: &[&str]) -> String {
     let missing: Vec<String> =
         columns.iter().map(|column| format!("WHEN q.{column} IS NULL THEN 'has no {column}'")).collect();
+    let otherwise = match query.allocation.scale {
+        None => String::from("has an amount that is no integer of at most 64 bits (62 on SQLite)"),
+        Some(scale) => format!("has an amount that is no number of at most {scale} decimals and 26 digits"),
+    };
     format!(
         "CASE {} WHEN q.amount IS NULL THEN 'has no amount' WHEN {} THEN NULL
-      ELSE 'has an amount that is no integer of at most 64 bits (62 on SQLite)' END",
+      ELSE '{otherwise}' END",
         missing.join(" "),
-        is_whole(dialect, "q.amount")
+        is_whole(query, "q.amount")
     )
 }
 
-/// The named subqueries that everything else stands on.
+/// The named subqueries that everything else stands on. None is kept: each use reads the rows that it needs by itself.
 pub(super) fn inputs(query: &CompareQuery<'_>) -> Vec<String> {
-    let (dialect, allocation) = (query.dialect, query.allocation);
+    let allocation = query.allocation;
+    let id = query.id("q.charge_id");
+    let scope = query.in_scope("q.charge_id");
     let mut inputs = vec![
-        charges(query),
-        side(dialect, "old_input", &allocation.old.value, false),
-        side(dialect, "new_input", &allocation.new.value, query.new_has_currency),
+        charge_input(query, &id, &scope),
+        side(query, "old", &allocation.old.value),
+        side(query, "new", &allocation.new.value),
         format!(
-            "grouped AS MATERIALIZED (
-  SELECT CAST(q.charge_id AS text) AS charge_id, count(DISTINCT q.group_id) AS times
-  FROM {} q WHERE q.group_id IS NOT NULL GROUP BY CAST(q.charge_id AS text))",
+            "group_input AS NOT MATERIALIZED (SELECT {id} AS charge_id, q.group_id FROM {} q WHERE {scope} AND q.group_id IS NOT NULL)",
             inlined(&allocation.group.value)
         ),
     ];
     if let Some(expected) = &allocation.expected_payers {
         inputs.push(format!(
-            "expected_input AS (SELECT CAST(q.charge_id AS text) AS charge_id, CAST(q.payer AS text) AS payer FROM {} q)",
+            "expected_input AS NOT MATERIALIZED (SELECT {id} AS charge_id, {} AS payer FROM {} q WHERE {scope})",
+            query.payer("q.payer"),
             inlined(&expected.value)
         ));
     }
     if let Some(reverses) = &allocation.reverses {
         inputs.push(format!(
             "refund AS MATERIALIZED (
-  SELECT CAST(q.charge_id AS text) AS charge_id, min(CAST(q.reverses_id AS text)) AS reverses_id,
-    count(DISTINCT q.reverses_id) AS times
-  FROM {} q WHERE q.reverses_id IS NOT NULL GROUP BY CAST(q.charge_id AS text))",
-            inlined(&reverses.value)
+  SELECT charge_id, {reverses_id} AS reverses_id, count(DISTINCT reverses_id) AS times
+  FROM (SELECT {id} AS charge_id, {} AS reverses_id FROM {} q WHERE {scope} AND q.reverses_id IS NOT NULL) r
+  GROUP BY charge_id)",
+            reversed(query),
+            inlined(&reverses.value),
+            reverses_id = match query.columns.charge_id {
+                IdKind::Uuid => "CAST(min(reverses_id) AS uuid)",
+                _ => "min(reverses_id)",
+            }
         ));
     }
     if let Some(view) = query.effective {
         inputs.push(format!(
-            "effective_input AS (SELECT CAST(q.charge_id AS text) AS charge_id, CAST(q.payer AS text) AS payer, q.side,
-    {} AS amount FROM {view} q)",
-            whole(dialect, "q.amount")
+            "effective_input AS NOT MATERIALIZED (SELECT {id} AS charge_id, q.side, {} AS amount FROM {view} q WHERE {scope})",
+            whole(query, "effective", "q.amount")
         ));
     }
     inputs
 }
 
+/// The reversed charge's id, in a type that has a smallest one.
+fn reversed(query: &CompareQuery<'_>) -> String {
+    match query.columns.charge_id {
+        IdKind::Uuid => String::from("CAST(q.reverses_id AS text)"),
+        _ => query.id("q.reverses_id"),
+    }
+}
+
 /// `charge_input`, as the query has it, and `charge`, one row for each id.
-fn charges(query: &CompareQuery<'_>) -> String {
+fn charge_input(query: &CompareQuery<'_>, id: &str, scope: &str) -> String {
     let asked = if query.periods.is_empty() {
-        String::from("1 = 1")
+        String::from("1")
     } else {
         let periods: Vec<String> = query.periods.iter().map(|period| literal(period)).collect();
-        format!("min(period) IN ({})", periods.join(", "))
+        format!("CASE WHEN min(period) IN ({}) THEN 1 ELSE 0 END", periods.join(", "))
     };
     format!(
-        "charge_input AS MATERIALIZED (
-  SELECT CAST(q.charge_id AS text) AS charge_id, CAST(q.period AS text) AS period, CAST(q.currency AS text) AS currency,
+        "charge_input AS NOT MATERIALIZED (
+  SELECT {id} AS charge_id, CAST(q.period AS text){bytewise} AS period, CAST(q.currency AS text){bytewise} AS currency,
     {amount} AS amount,
     {fault} AS fault, CAST(q.amount AS text) AS shown
-  FROM {query} q),
-charge AS MATERIALIZED (
+  FROM {query} q WHERE {scope}),
+charge AS NOT MATERIALIZED (
   SELECT charge_id, min(period) AS period, min(currency) AS currency, min(amount) AS amount, count(*) AS times,
-    CASE WHEN {asked} THEN 1 ELSE 0 END AS asked
-  FROM charge_input WHERE charge_id IS NOT NULL GROUP BY charge_id)",
-        amount = whole(query.dialect, "q.amount"),
-        fault = fault(query.dialect, &["charge_id", "period", "currency"]),
+    CASE WHEN count(*) = 1 AND count(period) = 1 AND count(currency) = 1 AND count(amount) = 1 THEN 0 ELSE 1 END AS suspect,
+    {asked} AS asked
+  FROM charge_input GROUP BY charge_id)",
+        bytewise = query.bytewise(),
+        amount = whole(query, "charges", "q.amount"),
+        fault = fault(query, &["charge_id", "period", "currency"]),
         query = inlined(&query.allocation.charges.value)
     )
 }
 
 /// One side's parts.
-fn side(dialect: Dialect, name: &str, query: &str, currency: bool) -> String {
+fn side(query: &CompareQuery<'_>, name: &'static str, text: &str) -> String {
     // A part without a currency is in another one than its charge.
-    let currency = if currency { ", coalesce(CAST(q.currency AS text), '') AS currency" } else { "" };
+    let has_currency = name == "new" && query.columns.new_has_currency;
+    let currency = if has_currency { ", coalesce(CAST(q.currency AS text), '') AS currency" } else { "" };
     format!(
-        "{name} AS MATERIALIZED (
-  SELECT CAST(q.charge_id AS text) AS charge_id, CAST(q.payer AS text) AS payer,
+        "{name}_input AS NOT MATERIALIZED (
+  SELECT {id} AS charge_id, {payer} AS payer,
     {amount} AS amount,
     {fault} AS fault, CAST(q.amount AS text) AS shown{currency}
-  FROM {query} q)",
-        amount = whole(dialect, "q.amount"),
-        fault = fault(dialect, &["charge_id"]),
-        query = inlined(query)
+  FROM {query} q WHERE {scope})",
+        id = query.id("q.charge_id"),
+        payer = query.payer("q.payer"),
+        amount = whole(query, name, "q.amount"),
+        fault = fault(query, &["charge_id"]),
+        query = inlined(text),
+        scope = query.in_scope("q.charge_id")
     )
-}
-
-/// The rows that cannot be compared: query, what is wrong, charge, the amount as it stands there.
-pub(super) fn faults(query: &CompareQuery<'_>) -> String {
-    let rows = |name: &str, from: &str| {
-        format!("SELECT '{name}' AS query, fault AS what, charge_id, shown FROM {from} WHERE fault IS NOT NULL")
-    };
-    let twice = |name: &str, from: &str, what: &str| {
-        format!("SELECT '{name}', '{what}', charge_id, CAST(NULL AS text) FROM {from} WHERE times > 1")
-    };
-    let mut faults = vec![
-        rows("charges", "charge_input"),
-        twice("charges", "charge", "is returned more than once"),
-        rows("old", "old_input"),
-        rows("new", "new_input"),
-        twice("group", "grouped", "is in more than one group"),
-    ];
-    if query.allocation.reverses.is_some() {
-        faults.push(twice("reverses", "refund", "reverses more than one charge"));
-    }
-    faults.join("\n    UNION ALL ")
 }

@@ -1,14 +1,22 @@
-//! Comparing the old and the new allocation of the same charges on the application's database. Reads only, so it runs inside any
-//! transaction: on what is installed, on a replica, or on what a rolled-back transaction would make.
+//! Comparing the old and the new allocation of the same charges on the application's database, a chunk of charges at a time. Reads only,
+//! so it runs inside any transaction: on what is installed, on a replica, or on what a rolled-back transaction would make.
 
-use super::compare_rows;
+use std::collections::VecDeque;
+
+use super::compare_chunk::{Chunk, Kept};
+use super::compare_chunks::{self, Range, Wish};
+use super::compare_columns::{find_effective_view, look};
+use super::compare_rows::{Line, refuse_faults};
+use super::compare_sum::{Sums, id_order};
 use super::error::TranslationError;
-use crate::allocation::{ComparePart, Comparison, ExceptionLine};
+use super::payer_totals::PayerTotals;
+use crate::allocation::{ComparePart, Comparison, EffectiveSource, ExceptionLine};
 use crate::change::Allocation;
-use crate::database::{DatabaseConnection, DatabaseError, Value};
+use crate::database::{DatabaseConnection, DatabaseError};
 use crate::primitives::{Dialect, exponent_of};
-use crate::sql::compare::{self as compare_sql, CompareQuery};
-use crate::sql::names::own;
+use crate::sql::compare::{ColumnKinds, CompareQuery, Scope};
+use crate::sql::compare_parts;
+use crate::store;
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -26,13 +34,13 @@ pub struct CompareRequest<'a> {
     pub movers_max: usize,
     /// Ids of charges to tell one by one, whatever their class.
     pub asked_charges: &'a [String],
-    /// How many charges to look at in one statement; the answer is the same whatever it is.
+    /// How many charges to look at in one statement; 0: whatever pays. The answer is the same whatever it is.
     pub chunk_charges: u64,
+    /// True if parts get a checksum of what they were made of, so that a later comparison can tell which chunks have changed.
+    pub checksums: bool,
 }
 
 impl<'a> CompareRequest<'a> {
-    pub const CHUNK_CHARGES: u64 = 500_000;
-
     /// A comparison of all charges that tells a moderate number of exceptions and payers.
     #[must_use]
     pub fn of(allocation: &'a Allocation) -> Self {
@@ -44,7 +52,8 @@ impl<'a> CompareRequest<'a> {
             exceptions_max: 500,
             movers_max: 15,
             asked_charges: &[],
-            chunk_charges: Self::CHUNK_CHARGES,
+            chunk_charges: 0,
+            checksums: false,
         }
     }
 }
@@ -56,10 +65,20 @@ pub trait CompareWatcher {
         true
     }
 
-    /// Exceptions as they are found, all of them, a chunk after the other; of each chunk first the first of each class, then the
-    /// second of each class, and so on.
+    /// False spares the database the payers of exceptions that the comparison itself does not tell.
+    fn keeps_exceptions(&self) -> bool {
+        true
+    }
+
+    /// Exceptions as they are found, all of them, a chunk after the other; within a chunk by their ids, allocations without a charge
+    /// last.
     fn exceptions(&mut self, _lines: Vec<ExceptionLine>) -> Result<(), CompareError> {
         Ok(())
+    }
+
+    /// False spares the work of packing parts.
+    fn keeps_parts(&self) -> bool {
+        true
     }
 
     /// A chunk is done. A run that is given its parts again goes on after them.
@@ -82,7 +101,15 @@ pub trait CompareWatcher {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unwatched;
 
-impl CompareWatcher for Unwatched {}
+impl CompareWatcher for Unwatched {
+    fn keeps_exceptions(&self) -> bool {
+        false
+    }
+
+    fn keeps_parts(&self) -> bool {
+        false
+    }
+}
 
 /// How a comparison ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +143,12 @@ pub enum CompareError {
     Faults { faults: Vec<Fault>, total: u64 },
     #[error("the comparison returned `{found}` where {wanted} was due: please report this as a defect")]
     Unreadable { found: String, wanted: &'static str },
+    #[error("payers beyond what memory holds could not go to a temporary file")]
+    Spill(#[from] std::io::Error),
+    #[error(
+        "`scale` is for PostgreSQL's NUMERIC, and this is an SQLite database, which has none: keep amounts as integers in minor units"
+    )]
+    ScaleOnSqlite,
     #[error("what the comparison found could not be kept")]
     NotKept(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
@@ -153,86 +186,270 @@ fn faults_sentence(faults: &[Fault], total: u64) -> String {
 
 /// Puts every asked charge into exactly one class and adds up what each side allocates.
 ///
-/// One statement computes all of it, so everything in the answer is of the same moment.
+/// Everything in the answer is of one moment: outside of a transaction, it begins one that sees nothing of what others commit meanwhile.
+/// Only parts that the watcher gives back are as old as they are. In the caller's transaction one statement reads all charges, unless
+/// `chunk_charges` says otherwise.
 ///
 /// # Errors
 /// A query that fails or lacks a column, rows that cannot be compared (no id, an amount that is no integer, a charge listed twice or
-/// in two groups), and whatever the database refuses, such as a sum beyond 64 bits on SQLite.
+/// in two groups), whatever the database refuses, such as a sum beyond 64 bits on SQLite, and what the watcher returns.
 pub fn compare(
     connection: &mut DatabaseConnection,
     request: &CompareRequest<'_>,
     watcher: &mut dyn CompareWatcher,
 ) -> Result<Compared, CompareError> {
-    let new_has_currency = check_columns(connection, request.allocation)?;
+    if connection.dialect() == Dialect::Sqlite && request.allocation.scale.is_some() {
+        return Err(CompareError::ScaleOnSqlite);
+    }
+    if connection.is_in_transaction()? {
+        return compare_in_transaction(connection, request, watcher, false);
+    }
+    connection.in_snapshot(|connection| {
+        if connection.dialect() == Dialect::Postgres {
+            connection.query(MORE_MEMORY, &[])?;
+        }
+        compare_in_transaction(connection, request, watcher, true)
+    })
+}
+
+/// A chunk's hash tables fit into this much; only for this transaction, and never less than is set.
+const MORE_MEMORY: &str = "SELECT set_config('work_mem', '64MB', true) FROM pg_settings
+  WHERE name = 'work_mem' AND CAST(setting AS bigint) < 65536";
+
+fn compare_in_transaction(
+    connection: &mut DatabaseConnection,
+    request: &CompareRequest<'_>,
+    watcher: &mut dyn CompareWatcher,
+    is_one_moment: bool,
+) -> Result<Compared, CompareError> {
     let effective = if request.use_effective_view { find_effective_view(connection)? } else { None };
-    let sql = compare_sql::compare(&CompareQuery {
-        dialect: connection.dialect(),
+    let columns = look(connection, request.allocation, effective.as_deref())?;
+    let everything = Scope::Between(None, None);
+    let query = query(connection.dialect(), request, effective.as_deref(), &columns, &everything);
+    refuse_nameless(connection, &query)?;
+    let total = count(connection, &query)?;
+    let wish = Wish { chunk_charges: request.chunk_charges, is_one_moment };
+    let run = Run { query, request, wish, total, basis: basis(&query) };
+    run.compare(connection, watcher)
+}
+
+fn query<'a>(
+    dialect: Dialect,
+    request: &CompareRequest<'a>,
+    effective: Option<&'a str>,
+    columns: &'a ColumnKinds,
+    scope: &'a Scope,
+) -> CompareQuery<'a> {
+    CompareQuery {
+        dialect,
         allocation: request.allocation,
         periods: request.periods,
-        effective: effective.as_deref(),
-        new_has_currency,
+        effective,
         closed_before: request.closed_before,
         closed: None,
-        exceptions_max: request.exceptions_max,
-        movers_max: request.movers_max,
         asked_charges: request.asked_charges,
-    });
-    let rows = connection.query(&sql, &[])?;
-    let mut comparison = compare_rows::read(rows, effective.is_some())?;
-    for total in &comparison.totals {
-        if let Some(exponent) = request.allocation.exponent.or_else(|| exponent_of(&total.currency)) {
-            comparison.exponents.insert(total.currency.clone(), exponent);
-        }
+        columns,
+        scope,
     }
-    watcher.exceptions(comparison.exceptions.clone())?;
-    if !watcher.progress(comparison.charges(), comparison.charges()) {
-        return Ok(Compared::Stopped);
-    }
-    Ok(Compared::Finished(Box::new(comparison)))
 }
 
-/// Tells the first query that fails or lacks a column, by name; returns whether `new` has a currency of its own. A query without
-/// rows cannot be looked at this way, and need not be.
-fn check_columns(connection: &mut DatabaseConnection, allocation: &Allocation) -> Result<bool, CompareError> {
-    let mut new_has_currency = false;
-    for (query, text, needed) in compare_sql::queries(allocation) {
-        let line = text.line;
-        let columns =
-            columns_of(connection, &text.value).map_err(|source| CompareError::Query { query, line, source })?;
-        let Some(columns) = columns else { continue };
-        if let Some(column) = needed.iter().find(|needed| !columns.iter().any(|column| column == *needed)) {
-            return Err(CompareError::MissingColumn { query, line, column });
-        }
-        if query == "new" {
-            new_has_currency = columns.iter().any(|column| column == "currency");
-        }
-    }
-    Ok(new_has_currency)
+fn refuse_nameless(connection: &mut DatabaseConnection, query: &CompareQuery<'_>) -> Result<(), CompareError> {
+    let scope = Scope::Nameless;
+    let sql = compare_parts::faults(&CompareQuery { scope: &scope, ..*query });
+    let mut faults = Vec::new();
+    connection.query_each(&sql, |cells| {
+        faults.push(Line(cells));
+        Ok::<(), CompareError>(())
+    })?;
+    refuse_faults(&faults)
 }
 
-/// The column names of a query's first row.
-fn columns_of(connection: &mut DatabaseConnection, query: &str) -> Result<Option<Vec<String>>, DatabaseError> {
-    let dialect = connection.dialect();
-    let Some(row) = connection.find_row(&compare_sql::probe(dialect, query), &[])? else { return Ok(None) };
-    if dialect == Dialect::Sqlite {
-        return Ok(Some(row.columns().iter().map(|(name, _)| name.clone()).collect()));
-    }
-    let object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&row.text("columns")?).unwrap_or_default();
-    Ok(Some(object.keys().cloned().collect()))
+fn count(connection: &mut DatabaseConnection, query: &CompareQuery<'_>) -> Result<u64, CompareError> {
+    let charges = connection.get_row(&compare_parts::count(query), &[])?.integer("charges")?;
+    Ok(u64::try_from(charges).unwrap_or(0))
 }
 
-/// The view of effective allocation, if it is installed.
-fn find_effective_view(connection: &mut DatabaseConnection) -> Result<Option<String>, DatabaseError> {
-    let view = own(connection.dialect(), "effective_allocation");
-    let found = match connection.dialect() {
-        Dialect::Postgres => {
-            connection.get_row("SELECT to_regclass($1) IS NOT NULL AS found", &[Value::from(view.as_str())])?
+/// What a part depends on besides the rows: parts of another basis are not taken.
+fn basis(query: &CompareQuery<'_>) -> String {
+    let CompareQuery { dialect, allocation, periods, effective, closed_before, closed, asked_charges, columns, .. } =
+        query;
+    let described = format!(
+        "1 {dialect:?} {allocation:?} {periods:?} {effective:?} {closed_before:?} {closed:?} {asked_charges:?} {columns:?}"
+    );
+    store::sha256(&described)
+}
+
+/// One comparison.
+struct Run<'a> {
+    query: CompareQuery<'a>,
+    request: &'a CompareRequest<'a>,
+    wish: Wish,
+    /// Charges, for whoever watches.
+    total: u64,
+    basis: String,
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Found {
+    sums: Sums,
+    payers: PayerTotals,
+    charges: u64,
+    /// Parts done, and parts of an earlier comparison looked at.
+    number: u64,
+    earlier: u64,
+}
+
+impl Run<'_> {
+    fn compare(
+        &self,
+        connection: &mut DatabaseConnection,
+        watcher: &mut dyn CompareWatcher,
+    ) -> Result<Compared, CompareError> {
+        let mut found = Found::default();
+        let mut from = None;
+        let mut ranges: VecDeque<Range> = VecDeque::new();
+        loop {
+            if !watcher.progress(found.charges, self.total) {
+                return Ok(Compared::Stopped);
+            }
+            let part = if let Some(part) = self.interrupted(watcher, found.number, &from)? {
+                found.payers.add_packed(&part.payers)?;
+                ranges.clear();
+                part
+            } else {
+                if ranges.is_empty() {
+                    let (earlier, unchanged) = self.earlier(connection, watcher, &mut found, &from)?;
+                    if let Some(part) = unchanged {
+                        found.payers.add_packed(&part.payers)?;
+                        let part = ComparePart { number: found.number, ..part };
+                        let done = self.keep(watcher, &mut found, part)?;
+                        let Some(next) = done else { break };
+                        from = Some(next);
+                        continue;
+                    }
+                    ranges = match earlier.filter(|(_, to)| to.is_some()) {
+                        Some(range) => VecDeque::from([range]),
+                        None => {
+                            let rest = self.total.saturating_sub(found.charges);
+                            compare_chunks::plan(connection, &self.query, self.wish, from.clone(), rest)?
+                        }
+                    };
+                }
+                let range = ranges.pop_front().unwrap_or((from.clone(), None));
+                let Some(part) = self.chunk(connection, watcher, &mut found, &range)? else {
+                    // Too many exceptions to hold: the same in smaller pieces gives the same answer.
+                    for piece in self.pieces(connection, &range)?.into_iter().rev() {
+                        ranges.push_front(piece);
+                    }
+                    continue;
+                };
+                part
+            };
+            let Some(next) = self.keep(watcher, &mut found, part)? else { break };
+            from = Some(next);
         }
-        Dialect::Sqlite => connection.get_row(
-            "SELECT count(*) AS found FROM sqlite_master WHERE type = 'view' AND name = 'changeover_effective_allocation'",
-            &[],
-        )?,
-    };
-    Ok(found.boolean("found")?.then_some(view))
+        watcher.progress(self.total, self.total);
+        Ok(Compared::Finished(Box::new(self.comparison(found)?)))
+    }
+
+    /// Adds a part, hands it over, and returns where the next one begins.
+    fn keep(
+        &self,
+        watcher: &mut dyn CompareWatcher,
+        found: &mut Found,
+        part: ComparePart,
+    ) -> Result<Option<String>, CompareError> {
+        found.sums.add_part(&part, self.request.exceptions_max);
+        found.charges += part.charges;
+        found.number += 1;
+        watcher.checkpoint(&part)?;
+        Ok(part.to)
+    }
+
+    fn interrupted(
+        &self,
+        watcher: &mut dyn CompareWatcher,
+        number: u64,
+        from: &Option<String>,
+    ) -> Result<Option<ComparePart>, CompareError> {
+        let part = watcher.interrupted(number)?;
+        Ok(part.filter(|part| part.from == *from && part.basis == self.basis))
+    }
+
+    /// The range of an earlier comparison's next part, and the part itself if nothing in it has changed.
+    fn earlier(
+        &self,
+        connection: &mut DatabaseConnection,
+        watcher: &mut dyn CompareWatcher,
+        found: &mut Found,
+        from: &Option<String>,
+    ) -> Result<(Option<Range>, Option<ComparePart>), CompareError> {
+        let Some(part) = watcher.earlier(found.earlier)? else { return Ok((None, None)) };
+        found.earlier += 1;
+        if part.from != *from || part.basis != self.basis {
+            return Ok((None, None));
+        }
+        let range = (part.from.clone(), part.to.clone());
+        let unchanged =
+            part.checksum.is_some() && self.chunk_of(&range, Kept::default()).checksum(connection)? == part.checksum;
+        Ok((Some(range), unchanged.then_some(part)))
+    }
+
+    fn chunk_of<'b>(&'b self, range: &'b Range, kept: Kept) -> Chunk<'b> {
+        Chunk {
+            query: &self.query,
+            asked: self.request.asked_charges,
+            exceptions_max: self.request.exceptions_max,
+            range,
+            kept,
+        }
+    }
+
+    fn chunk(
+        &self,
+        connection: &mut DatabaseConnection,
+        watcher: &mut dyn CompareWatcher,
+        found: &mut Found,
+        range: &Range,
+    ) -> Result<Option<ComparePart>, CompareError> {
+        let kept = Kept { parts: watcher.keeps_parts(), exceptions: watcher.keeps_exceptions() };
+        let chunk = self.chunk_of(range, kept);
+        let Some(part) = chunk.compare(connection, &mut found.payers, watcher)? else { return Ok(None) };
+        let checksum = if self.request.checksums { chunk.checksum(connection)? } else { None };
+        Ok(Some(ComparePart { number: found.number, basis: self.basis.clone(), checksum, ..part }))
+    }
+
+    fn pieces(&self, connection: &mut DatabaseConnection, range: &Range) -> Result<VecDeque<Range>, CompareError> {
+        let scope = Scope::Between(range.0.clone(), range.1.clone());
+        let charges = count(connection, &CompareQuery { scope: &scope, ..self.query })?;
+        compare_chunks::cut(connection, &self.query, range, (charges / 8).max(1))
+    }
+
+    fn comparison(&self, found: Found) -> Result<Comparison, CompareError> {
+        let Found { sums, payers, .. } = found;
+        let tables = payers.tables(self.request.movers_max)?;
+        let (totals, classes) = (sums.totals(), sums.classes());
+        let mut asked = sums.asked;
+        asked.sort_by(|a, b| id_order(&a.charge_id).cmp(&id_order(&b.charge_id)));
+        let exponent = |currency: &str| {
+            let Allocation { exponent, scale, .. } = self.request.allocation;
+            exponent.or(*scale).or_else(|| exponent_of(currency))
+        };
+        Ok(Comparison {
+            effective: if self.query.effective.is_some() { EffectiveSource::View } else { EffectiveSource::Old },
+            exponents: totals
+                .iter()
+                .filter_map(|total| Some((total.currency.clone(), exponent(&total.currency)?)))
+                .collect(),
+            exceptions_total: classes.iter().filter(|total| total.class.is_wrong()).map(|total| total.charges).sum(),
+            exceptions: sums.exceptions,
+            asked,
+            totals,
+            classes,
+            payers: tables.payers,
+            movers: tables.movers,
+            histogram: tables.histogram,
+        })
+    }
 }

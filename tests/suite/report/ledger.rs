@@ -35,6 +35,7 @@ pub fn allocation() -> Allocation {
         expected_payers: Some(located("SELECT charge_id, payer FROM members")),
         reverses: Some(located("SELECT id AS charge_id, reverses_id FROM charges WHERE reverses_id IS NOT NULL")),
         exponent: None,
+        scale: None,
     }
 }
 

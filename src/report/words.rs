@@ -1,7 +1,9 @@
 //! What every form of a report says in the same words: the verdict, amounts, counts, names that other people chose.
 
 use super::document::{Basis, Report, ReportData};
-use crate::allocation::{Bucket, ChargeClass, Comparison, EffectiveSource, Minor, Trend};
+use crate::allocation::{
+    Bucket, ChargeClass, Comparison, EffectiveSource, Explained, Explanation, ExplanationState, Minor, Trend, UnexplainedTotal,
+};
 
 /// The verdict in a sentence, and what it rests on.
 pub(super) struct Verdict {
@@ -18,7 +20,7 @@ pub(super) fn verdict(data: &ReportData) -> Verdict {
             detail: String::from("Nothing differs, but nothing has been shown either."),
         };
     }
-    if data.clean {
+    if data.clean && comparison.exceptions_total == 0 {
         let in_force = match comparison.effective {
             EffectiveSource::View => "the old model, the new model and what is in force",
             EffectiveSource::Old => "the old model (which is in force) and the new model",
@@ -31,16 +33,29 @@ pub(super) fn verdict(data: &ReportData) -> Verdict {
             ),
         };
     }
-    let wrong = comparison.exceptions_total;
-    let headline = match wrong {
+    if data.clean {
+        return Verdict {
+            headline: String::from("Nothing is left to be explained."),
+            detail: format!("{} Each of them has an explanation that still holds.", reasons(data)),
+        };
+    }
+    let headline = match unexplained_total(data) {
         0 => String::from("The control totals do not agree."),
         1 => String::from("1 charge needs an explanation before the change may go on."),
-        _ => format!("{} charges need an explanation before the change may go on.", grouped(wrong)),
+        wrong => format!("{} charges need an explanation before the change may go on.", grouped(wrong)),
     };
     Verdict { headline, detail: reasons(data) }
 }
 
-/// `3 × Sum differs, 1 × Unexpected payer; control totals differ in 2026-11 EUR`.
+/// Charges in a wrong class that nobody explains. A report of the time before there were explanations does not say so: none was explained.
+pub(super) fn unexplained_total(data: &ReportData) -> u64 {
+    if data.explained.is_empty() { data.comparison.exceptions_total } else { data.unexplained_total }
+}
+
+/// Control totals that a sentence names; the rest is counted.
+const TOTALS_NAMED_MAX: usize = 6;
+
+/// `Of 12 charges: 3 × sum differs, 1 × unexpected payer. Control totals differ in 2026-11 EUR.`
 fn reasons(data: &ReportData) -> String {
     let classes: Vec<String> = ChargeClass::ALL
         .into_iter()
@@ -49,18 +64,138 @@ fn reasons(data: &ReportData) -> String {
         .filter(|(_, count)| *count > 0)
         .map(|(class, count)| format!("{} × {}", grouped(count), class.title().to_lowercase()))
         .collect();
-    let differing: Vec<String> = data
-        .differing_totals()
+    let classes = if classes.is_empty() { String::from("none is in a wrong class") } else { classes.join(", ") };
+    let mut text = format!("Of {}: {classes}.", counted(data.comparison.charges(), "charge", "charges"));
+    let differing = data.differing_totals();
+    let mut named: Vec<String> = differing
         .iter()
-        .map(|total| format!("{} {}", total.period, printable(&total.currency)))
+        .take(TOTALS_NAMED_MAX)
+        .map(|total| format!("{} {}", printable(&total.period), printable(&total.currency)))
         .collect();
-    let mut text = format!("Of {}: {}.", counted(data.comparison.charges(), "charge", "charges"), classes.join(", "));
+    if differing.len() > TOTALS_NAMED_MAX {
+        named.push(format!("and {} more", differing.len() - TOTALS_NAMED_MAX));
+    }
+    let explained = data.comparison.exceptions_total.saturating_sub(unexplained_total(data));
+    if explained > 0 && !data.clean {
+        text.push_str(&format!(" {} of them {} explained.", grouped(explained), if explained == 1 { "is" } else { "are" }));
+    }
     if differing.is_empty() {
         text.push_str(" The control totals agree, so the differences cancel each other out.");
     } else {
-        text.push_str(&format!(" Control totals differ in {}.", differing.join(", ")));
+        text.push_str(&format!(" Control totals differ in {}.", named.join(", ")));
     }
     text
+}
+
+/// The change's title.
+pub(super) fn title(data: &ReportData) -> String {
+    shown(&data.subject.title, TITLE_LENGTH_MAX)
+}
+
+/// `2026-11 EUR`; an allocation without a charge has neither.
+pub(super) fn place(period: Option<&str>, currency: Option<&str>) -> String {
+    let known: Vec<String> = [period, currency].into_iter().flatten().map(printable).collect();
+    if known.is_empty() { String::from("no period") } else { known.join(" ") }
+}
+
+/// A side of a control total.
+pub(super) fn side(name: &str) -> &str {
+    match name {
+        "charges" => "Charged",
+        "old" => "Old model",
+        "new" => "New model",
+        "effective" => "In force",
+        other => other,
+    }
+}
+
+/// `3 × sum differs, 2026-11 EUR`
+pub(super) fn unexplained(total: &UnexplainedTotal) -> String {
+    let place = place(total.period.as_deref(), total.currency.as_deref());
+    format!("{} × {}, {place}", grouped(total.charges), total.class.title().to_lowercase())
+}
+
+/// Charges of an explanation that are named; the rest is counted.
+const CHARGES_NAMED_MAX: usize = 8;
+
+/// Where an explanation applies: `2026-11 EUR, only charges c1, c2`.
+pub(super) fn explained_place(explanation: &Explanation) -> String {
+    let mut place = match (&explanation.period, &explanation.currency) {
+        (None, None) => String::from("any period and currency"),
+        (period, currency) => place(period.as_deref(), currency.as_deref()),
+    };
+    if !explanation.charges.is_empty() {
+        let named: Vec<String> = explanation.charges.iter().take(CHARGES_NAMED_MAX).map(|id| printable(id)).collect();
+        place.push_str(&format!(", only {}", named.join(", ")));
+        let more = explanation.charges.len() - named.len();
+        if more > 0 {
+            place.push_str(&format!(" and {more} more"));
+        }
+    }
+    place
+}
+
+/// `3 of 5`: how many of the charges that it is about an explanation covers, and how many it may.
+pub(super) fn covers(explained: &Explained) -> String {
+    format!(
+        "{} of {}, at most {}",
+        grouped(explained.covers),
+        grouped(explained.matches),
+        grouped(explained.explanation.max_count)
+    )
+}
+
+pub(super) fn explanation_state(state: ExplanationState) -> &'static str {
+    match state {
+        ExplanationState::Holds => "holds",
+        ExplanationState::Exceeded => "too many charges",
+        ExplanationState::Expired => "expired",
+    }
+}
+
+/// What an earlier report said: `clean`, `3 exceptions, 1 unexplained`.
+pub(super) fn trend_value(clean: bool, exceptions: u64, unexplained: u64) -> String {
+    match (clean, exceptions) {
+        (true, 0) => String::from("clean"),
+        (true, _) => format!("clean, {} explained", counted(exceptions, "exception", "exceptions")),
+        (false, 0) => String::from("totals differ"),
+        (false, _) => {
+            format!("{}, {} unexplained", counted(exceptions, "exception", "exceptions"), grouped(unexplained))
+        }
+    }
+}
+
+/// Where the new side of the comparison came from.
+pub(super) fn new_side(data: &ReportData) -> String {
+    match &data.subject.basis {
+        Basis::Installed { stage } => format!("the new model's tables, in stage {}", printable(stage)),
+        Basis::WhatIf => {
+            String::from("computed from the change file in a transaction that was rolled back: nothing is installed")
+        }
+    }
+}
+
+/// Where the side that is in force came from.
+pub(super) fn in_force_side(data: &ReportData) -> &'static str {
+    match data.comparison.effective {
+        EffectiveSource::View => "each charge by the side of its group",
+        EffectiveSource::Old => "the old model: no routing is installed",
+    }
+}
+
+/// `EUR 2, JPY 0`
+pub(super) fn decimals(comparison: &Comparison) -> String {
+    const NAMED_MAX: usize = 40;
+    let mut named: Vec<String> =
+        comparison.exponents.iter().take(NAMED_MAX).map(|(currency, exponent)| format!("{} {exponent}", printable(currency))).collect();
+    if comparison.exponents.len() > NAMED_MAX {
+        named.push(String::from("…"));
+    }
+    if named.is_empty() { String::from("none known") } else { named.join(", ") }
+}
+
+pub(super) fn absolute(amount: Minor) -> Minor {
+    if amount.is_negative() { -amount } else { amount }
 }
 
 /// `Stage live`, or what was computed without installing anything.
@@ -71,11 +206,17 @@ pub(super) fn basis(data: &ReportData) -> String {
     }
 }
 
+const PERIODS_NAMED_MAX: usize = 24;
+
 pub(super) fn periods(data: &ReportData) -> String {
     match data.subject.periods.as_slice() {
         [] => String::from("all periods"),
-        [one] => format!("period {one}"),
-        several => format!("periods {}", several.join(", ")),
+        [one] => format!("period {}", printable(one)),
+        several if several.len() > PERIODS_NAMED_MAX => {
+            let named: Vec<String> = several.iter().take(PERIODS_NAMED_MAX).map(|period| printable(period)).collect();
+            format!("periods {} and {} more", named.join(", "), several.len() - PERIODS_NAMED_MAX)
+        }
+        several => format!("periods {}", several.iter().map(|period| printable(period)).collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -120,14 +261,27 @@ pub(super) fn payer(payer: Option<&str>) -> String {
     payer.map_or(String::from("(nobody)"), printable)
 }
 
-/// A text that somebody else chose, without what could play tricks on a terminal, and not longer than a line takes.
+const TITLE_LENGTH_MAX: usize = 200;
+const NAME_LENGTH_MAX: usize = 60;
+const SENTENCE_LENGTH_MAX: usize = 600;
+
+/// A name that somebody else chose, without what could play tricks on a terminal or a page, and not longer than a line takes.
 pub(super) fn printable(text: &str) -> String {
-    const LENGTH_MAX: usize = 60;
+    shown(text, NAME_LENGTH_MAX)
+}
+
+/// A sentence that somebody else wrote, with the same care.
+pub(super) fn sentence(text: &str) -> String {
+    shown(text, SENTENCE_LENGTH_MAX)
+}
+
+fn shown(text: &str, length_max: usize) -> String {
     let is_unsafe = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
     };
-    let mut shown: String = text.chars().take(LENGTH_MAX).map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect();
-    if text.chars().count() > LENGTH_MAX {
+    let mut shown: String = text.chars().take(length_max).map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect();
+    if text.chars().count() > length_max {
         shown.push('…');
     }
     shown

@@ -3,7 +3,7 @@
 
 mod agreement;
 mod answer;
-mod base64;
+pub(crate) mod base64;
 mod decimal;
 mod describe;
 mod execute;

@@ -78,7 +78,7 @@ fn a_report_is_run_stored_shown_signed_and_exits_as_it_should() {
         assert!(shown.stdout.contains("CLEAN") && shown.stdout.contains("Grace (finance)"), "{shown}");
         let page = command(&database).args(["report", "show", id, "--format", "html"]).run().expect_code(0);
         assert!(page.stdout.starts_with("<!DOCTYPE html>") && page.stdout.contains("<svg"), "{page}");
-        for asset in ["http://", "https://", "<script", "<link", "@import", "url("] {
+        for asset in ["http://", "https://", " src=", "<link", "<img", "<iframe", "@import", "url("] {
             assert!(!page.stdout.contains(asset), "the page is self-contained: {asset}");
         }
         let listed = command(&database).args(["--json", "report", "list", NAME]).run().expect_code(0).json();

@@ -186,11 +186,7 @@ fn deliver(output: &Output, target: &Target, report: &Report) -> anyhow::Result<
 
 fn write_csv(output: &Output, target: &Target, report: &Report) -> anyhow::Result<()> {
     let Some(directory) = &target.out else { return check(target) };
-    fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {}", directory.display()))?;
-    for file in report::to_csv(&report.data) {
-        let path = directory.join(file.name);
-        fs::write(&path, file.text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    report::write_csv_directory(report, &mut report::Listed(&report.data), directory)?;
     output.note(&summary(report));
     output.note(&format!("Written to {}", directory.display()));
     Ok(())

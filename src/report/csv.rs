@@ -1,160 +1,268 @@
-//! A report as CSV, one file for each table: RFC 4180, amounts in their currency's decimals without separators for thousands.
+//! A report's tables as CSV: RFC 4180, UTF-8, amounts in their currency's decimals without separators for thousands. What a table holds
+//! is said here; `csv_set` says which files there are and how they are checked.
+
+use std::io::{self, Write};
 
 use super::document::ReportData;
-use crate::allocation::Minor;
+use crate::allocation::{Comparison, ExceptionLine, Minor, Part, Trend};
 
-/// One CSV file.
+/// One cell. Only text can be taken for a formula, so only text is ever changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CsvFile {
-    pub name: &'static str,
-    pub text: String,
+pub(super) enum Cell {
+    Text(String),
+    Number(String),
 }
 
-/// All tables of a report.
-#[must_use]
-pub fn render(data: &ReportData) -> Vec<CsvFile> {
-    vec![totals(data), classes(data), payers(data), movers(data), exceptions(data)]
+fn text(text: impl Into<String>) -> Cell {
+    Cell::Text(text.into())
 }
 
-fn file(name: &'static str, header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> CsvFile {
-    let mut text = line(header.iter().map(|&field| field.to_owned()));
-    for row in rows {
-        text.push_str(&line(row.into_iter()));
+fn optional(value: Option<&String>) -> Cell {
+    Cell::Text(value.cloned().unwrap_or_default())
+}
+
+fn count(count: impl ToString) -> Cell {
+    Cell::Number(count.to_string())
+}
+
+fn truth(truth: bool) -> Cell {
+    Cell::Number(truth.to_string())
+}
+
+pub(super) type Row = Vec<Cell>;
+
+/// Writes one line.
+pub(super) fn write_line(out: &mut dyn Write, cells: &[Cell]) -> io::Result<()> {
+    for (position, cell) in cells.iter().enumerate() {
+        if position > 0 {
+            out.write_all(b",")?;
+        }
+        match cell {
+            Cell::Number(number) => out.write_all(number.as_bytes())?,
+            Cell::Text(text) => out.write_all(quoted(&harmless(text)).as_bytes())?,
+        }
     }
-    CsvFile { name, text }
+    out.write_all(b"\r\n")
 }
 
-fn line(fields: impl Iterator<Item = String>) -> String {
-    let mut text = fields.map(|field| quoted(&field)).collect::<Vec<_>>().join(",");
-    text.push_str("\r\n");
-    text
+/// What a spreadsheet would run as a formula gets an apostrophe before it, as text does there. So does what begins with an apostrophe of
+/// its own: a reader takes exactly one away.
+fn harmless(text: &str) -> String {
+    const BEGIN_A_FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    if text.starts_with(BEGIN_A_FORMULA) || text.starts_with('\'') { format!("'{text}") } else { text.to_owned() }
 }
 
-/// Quoted where it must be. A payer whose name a spreadsheet would run as a formula gets an apostrophe, as text does there.
+/// Quoted where it must be.
 fn quoted(field: &str) -> String {
-    let is_formula = field.starts_with(['=', '@', '+', '\t', '\r'])
-        || (field.starts_with('-') && !field.bytes().skip(1).all(|byte| byte.is_ascii_digit() || byte == b'.'));
-    let field = if is_formula { format!("'{field}") } else { field.to_owned() };
-    if field.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+    let edges = [field.chars().next(), field.chars().next_back()];
+    let has_blank_edge = edges.contains(&Some(' '));
+    if has_blank_edge || field.contains(['"', ',', '\r', '\n']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
 }
 
-fn totals(data: &ReportData) -> CsvFile {
-    let header = ["period", "currency", "side", "charges", "parts", "amount", "difference"];
-    let rows = data.comparison.totals.iter().flat_map(|total| {
+pub(super) fn control_totals(data: &ReportData) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for total in &data.comparison.totals {
         let exponent = data.comparison.exponent(&total.currency);
-        let row = move |side: &str, charges: u64, rows: String, amount: Minor| {
-            vec![
-                total.period.clone(),
-                total.currency.clone(),
-                side.to_owned(),
-                charges.to_string(),
-                rows,
-                amount.decimal(exponent),
-                (amount - total.amount).decimal(exponent),
-            ]
+        let mut row = |side: &str, charges: u64, parts: Cell, amount: Cell, difference: Cell| {
+            rows.push(vec![
+                text(&total.period),
+                text(&total.currency),
+                text(side),
+                count(charges),
+                parts,
+                amount,
+                difference,
+            ]);
         };
-        let charges = row("charges", total.charges, String::new(), total.amount);
-        let sides = total.sides().map(|(name, side)| row(name, side.charges, side.rows.to_string(), side.amount));
-        std::iter::once(charges).chain(sides)
-    });
-    file("totals.csv", &header, rows)
+        let decimal = |amount: Minor| Cell::Number(amount.decimal(exponent));
+        let blank = || Cell::Number(String::new());
+        row("charges", total.charges, blank(), decimal(total.amount), decimal(Minor::ZERO));
+        for (name, side) in total.sides() {
+            row(name, side.charges, count(side.rows), decimal(side.amount), decimal(side.amount - total.amount));
+        }
+        row("on_new", total.on_new, blank(), decimal(total.on_new_amount), blank());
+        row("without_group", total.without_group, blank(), blank(), blank());
+    }
+    rows
 }
 
-fn classes(data: &ReportData) -> CsvFile {
-    let classes = data.comparison.classes_of_all_periods();
-    let rows = classes.iter().map(|total| {
+pub(super) fn classes(data: &ReportData) -> Vec<Row> {
+    let rows = data.comparison.classes.iter().map(|total| {
         let currency = total.currency.clone().unwrap_or_default();
         vec![
-            total.class.to_string(),
-            if total.class.is_wrong() { String::from("wrong") } else { String::from("fine") },
-            total.charges.to_string(),
-            total.amount.decimal(data.comparison.exponent(&currency)),
-            currency,
+            text(total.class.as_str()),
+            text(if total.class.is_wrong() { "wrong" } else { "fine" }),
+            optional(total.period.as_ref()),
+            text(&currency),
+            count(total.charges),
+            Cell::Number(total.amount.decimal(data.comparison.exponent(&currency))),
         ]
     });
-    file("classes.csv", &["class", "verdict", "charges", "amount", "currency"], rows)
+    rows.collect()
 }
 
-fn payers(data: &ReportData) -> CsvFile {
+pub(super) fn payer_totals(data: &ReportData) -> Vec<Row> {
     let rows = data.comparison.payers.iter().map(|total| {
         let exponent = data.comparison.exponent(&total.currency);
-        let mut row = vec![total.currency.clone(), total.payers.to_string(), total.changed.to_string()];
-        row.extend([total.old, total.moved_out, total.moved_in, total.new].map(|amount| amount.decimal(exponent)));
+        let mut row = vec![text(&total.currency), count(total.payers), count(total.changed)];
+        let amounts = [total.old, total.moved_out, total.moved_in, total.new];
+        row.extend(amounts.map(|amount| Cell::Number(amount.decimal(exponent))));
         row
     });
-    file("payers.csv", &["currency", "payers", "changed", "old", "moved_out", "moved_in", "new"], rows)
+    rows.collect()
 }
 
-fn movers(data: &ReportData) -> CsvFile {
+pub(super) fn payers(data: &ReportData) -> Vec<Row> {
     let rows = data.comparison.movers.iter().map(|mover| {
         let exponent = data.comparison.exponent(&mover.currency);
         let amounts = [mover.old, mover.moved_out, mover.moved_in, mover.new, mover.change()];
-        let mut row = vec![mover.payer.clone().unwrap_or_default(), mover.currency.clone()];
-        row.extend(amounts.map(|amount| amount.decimal(exponent)));
-        row.push(mover.charges.to_string());
+        let mut row = vec![text(&mover.currency), optional(mover.payer.as_ref()), truth(mover.payer.is_none())];
+        row.extend(amounts.map(|amount| Cell::Number(amount.decimal(exponent))));
+        row.push(count(mover.charges));
         row
     });
-    file("movers.csv", &["payer", "currency", "old", "moved_out", "moved_in", "new", "change", "charges"], rows)
+    rows.collect()
 }
 
-/// One line for each payer of each exception, so that it can be sorted and summed.
-fn exceptions(data: &ReportData) -> CsvFile {
-    let header = [
-        "charge_id",
-        "class",
-        "period",
-        "currency",
-        "amount",
-        "old_total",
-        "new_total",
-        "effective_total",
-        "payer",
-        "expected",
-        "old_rows",
-        "old",
-        "new_rows",
-        "new",
-    ];
-    let rows = data.comparison.exceptions.iter().flat_map(|line| {
-        let currency = line.currency.clone().unwrap_or_default();
-        let exponent = data.comparison.exponent(&currency);
-        let decimal = move |amount: Minor| amount.decimal(exponent);
-        let charge = [
-            line.charge_id.clone(),
-            line.class.to_string(),
-            line.period.clone().unwrap_or_default(),
-            currency,
-            line.amount.map_or(String::new(), decimal),
-            decimal(line.old_amount),
-            decimal(line.new_amount),
-            decimal(line.effective_amount),
-        ];
-        let with = |part: [String; 6]| charge.iter().cloned().chain(part).collect::<Vec<_>>();
-        if line.parts.is_empty() {
-            return vec![with(Default::default())];
-        }
-        let part_rows = line.parts.iter().map(|part| {
-            with([
-                part.payer.clone().unwrap_or_default(),
-                part.expected.to_string(),
-                part.old_rows.to_string(),
-                decimal(part.old),
-                part.new_rows.to_string(),
-                decimal(part.new),
-            ])
-        });
-        part_rows.collect()
+pub(super) fn histogram(data: &ReportData) -> Vec<Row> {
+    let rows = data.comparison.histogram.iter().map(|bucket| {
+        let exponent = data.comparison.exponent(&bucket.currency);
+        let (least, most) = bucket.bounds();
+        let (trend, from, to) = match bucket.trend {
+            Trend::Less => ("less", -most, -least),
+            Trend::Same => ("same", Minor::ZERO, Minor::ZERO),
+            Trend::More => ("more", least, most),
+        };
+        let mut row = vec![text(&bucket.currency), text(trend)];
+        row.extend([from, to].map(|amount| Cell::Number(amount.decimal(exponent))));
+        row.push(count(bucket.payers));
+        row.push(Cell::Number(bucket.amount.decimal(exponent)));
+        row
     });
-    file("exceptions.csv", &header, rows)
+    rows.collect()
+}
+
+/// The charge of an exception.
+pub(super) fn exception(comparison: &Comparison, line: &ExceptionLine) -> Row {
+    let currency = line.currency.as_deref().unwrap_or_default();
+    let exponent = comparison.exponent(currency);
+    let decimal = |amount: Minor| Cell::Number(amount.decimal(exponent));
+    vec![
+        text(&line.charge_id),
+        text(line.class.as_str()),
+        optional(line.period.as_ref()),
+        text(currency),
+        line.amount.map_or(Cell::Number(String::new()), decimal),
+        decimal(line.old_amount),
+        decimal(line.new_amount),
+        decimal(line.effective_amount),
+        count(line.parts_total),
+    ]
+}
+
+/// The payers of an exception, one a row, so that they can be sorted and summed.
+pub(super) fn exception_parts(comparison: &Comparison, line: &ExceptionLine) -> Vec<Row> {
+    let currency = line.currency.as_deref().unwrap_or_default();
+    let exponent = comparison.exponent(currency);
+    let row = |part: &Part| {
+        vec![
+            text(&line.charge_id),
+            text(line.class.as_str()),
+            optional(line.period.as_ref()),
+            text(currency),
+            optional(part.payer.as_ref()),
+            truth(part.payer.is_none()),
+            truth(part.expected),
+            count(part.old_rows),
+            Cell::Number(part.old.decimal(exponent)),
+            count(part.new_rows),
+            Cell::Number(part.new.decimal(exponent)),
+        ]
+    };
+    line.parts.iter().map(row).collect()
+}
+
+pub(super) fn explanations(data: &ReportData) -> Vec<Row> {
+    let rows = data.explained.iter().map(|explained| {
+        let explanation = &explained.explanation;
+        let state = serde_json::to_value(explained.state).ok();
+        let charges = if explanation.charges.is_empty() {
+            String::new()
+        } else {
+            serde_json::to_string(&explanation.charges).unwrap_or_default()
+        };
+        vec![
+            text(&explanation.id),
+            text(explanation.class.as_str()),
+            optional(explanation.period.as_ref()),
+            optional(explanation.currency.as_ref()),
+            text(charges),
+            text(&explanation.reason_code),
+            text(&explanation.text),
+            text(&explanation.owner),
+            text(explanation.expires.to_string()),
+            count(explanation.max_count),
+            text(state.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()),
+            count(explained.matches),
+            count(explained.covers),
+        ]
+    });
+    rows.collect()
+}
+
+pub(super) fn unexplained(data: &ReportData) -> Vec<Row> {
+    let rows = data.unexplained.iter().map(|total| {
+        vec![
+            text(total.class.as_str()),
+            optional(total.period.as_ref()),
+            optional(total.currency.as_ref()),
+            count(total.charges),
+        ]
+    });
+    rows.collect()
+}
+
+pub(super) fn trend(data: &ReportData) -> Vec<Row> {
+    let rows = data.trend.iter().map(|point| {
+        vec![
+            text(point.as_of.to_string()),
+            text(&point.sha256),
+            truth(point.clean),
+            count(point.exceptions),
+            count(point.unexplained),
+        ]
+    });
+    rows.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn fields_are_quoted_and_never_run() {
-        assert_eq!(super::quoted("a\"b,c"), "\"a\"\"b,c\"");
-        assert_eq!(super::quoted("=cmd()"), "'=cmd()");
-        assert_eq!(super::quoted("-1+cmd()"), "'-1+cmd()");
-        assert_eq!(super::quoted("-12.50"), "-12.50");
+    fn text_is_quoted_and_never_run() {
+        let written = |text: &str| quoted(&harmless(text));
+        assert_eq!(written("a\"b,c"), "\"a\"\"b,c\"");
+        assert_eq!(written("plain"), "plain");
+        assert_eq!(written(" blank"), "\" blank\"");
+        assert_eq!(written("=cmd()"), "'=cmd()");
+        assert_eq!(written("-1+cmd()"), "'-1+cmd()");
+        assert_eq!(written("-5"), "'-5", "an id is text, whatever it looks like");
+        assert_eq!(written("@SUM(A1)"), "'@SUM(A1)");
+        assert_eq!(written("\t=1"), "'\t=1");
+        assert_eq!(written("＝1"), "'＝1");
+        assert_eq!(written("'s"), "''s", "exactly one apostrophe is taken away again");
+        assert_eq!(written("東京, 大阪"), "\"東京, 大阪\"");
+    }
+
+    #[test]
+    fn numbers_are_as_they_are() {
+        let mut out = Vec::new();
+        write_line(&mut out, &[Cell::Number(String::from("-12.50")), Cell::Text(String::from("-12.50"))]).unwrap();
+        assert_eq!(out, b"-12.50,'-12.50\r\n");
     }
 }

@@ -1,7 +1,7 @@
 //! A small fixed comparison in every form: the same on both databases, the same bytes each time.
 
 use changeover::primitives::{ChangeName, Instant};
-use changeover::report::{Basis, Beside, Report, SignOff, Subject, to_csv, to_html, to_text};
+use changeover::report::{Basis, Beside, CsvTable, Listed, MANIFEST, Report, SignOff, Subject, to_html, to_text, write_csv_directory};
 
 use super::ledger::Ledger;
 use crate::support::each_database;
@@ -59,6 +59,18 @@ fn a_clean_report_reads_the_same_from_both_databases() {
     });
 }
 
+/// All files of the set and its manifest, one after the other.
+fn csv_set(report: &Report) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    write_csv_directory(report, &mut Listed(&report.data), directory.path()).unwrap();
+    let names = CsvTable::ALL.map(CsvTable::file_name).into_iter().chain([MANIFEST]);
+    let files = names.map(|name| {
+        let text = std::fs::read_to_string(directory.path().join(name)).unwrap();
+        format!("── {name}\n{}", text.replace("\r\n", "\n"))
+    });
+    files.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn a_report_with_faults_names_them() {
     each_database(|database| {
@@ -67,9 +79,7 @@ fn a_report_with_faults_names_them() {
         let report = report(&mut ledger);
         insta::assert_snapshot!("faulty_text", to_text(&report));
         insta::assert_snapshot!("faulty_html", to_html(&report).unwrap());
-        let csv: Vec<String> =
-            to_csv(&report.data).into_iter().map(|file| format!("── {}\n{}", file.name, file.text)).collect();
-        insta::assert_snapshot!("faulty_csv", csv.join("\n"));
+        insta::assert_snapshot!("faulty_csv", csv_set(&report));
     });
 }
 

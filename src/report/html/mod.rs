@@ -93,7 +93,6 @@ struct Page {
     declared_losses: Vec<(String, String)>,
     signatures: Vec<SignatureRow>,
     proof: Vec<(&'static str, String)>,
-    id: String,
 }
 
 struct SignatureRow {
@@ -137,14 +136,14 @@ fn page(report: &Report, limits: Limits) -> Page {
         declared_losses: losses.map(|loss| (words::printable(&loss.column), words::sentence(&loss.instead))).collect(),
         signatures: signatures.collect(),
         proof: proof(report),
-        id: report.id.clone().unwrap_or_default(),
     }
 }
 
-/// What the report rests on, so that somebody else can run it again.
+/// What the report rests on, so that somebody else can run it again. Not the id that a store gave it: the same data make the same page
+/// wherever they are kept, and the checksum names them.
 fn proof(report: &Report) -> Vec<(&'static str, String)> {
     let data = &report.data;
-    let mut proof = vec![
+    vec![
         ("Data, sha-256", report.sha256.clone()),
         ("As of", data.subject.as_of.to_string()),
         ("Periods", words::periods(data)),
@@ -154,11 +153,7 @@ fn proof(report: &Report) -> Vec<(&'static str, String)> {
         ("Configuration version", words::configuration(report)),
         ("Change file, sha-256", data.subject.file_sha256.clone()),
         ("Format", report.format.clone()),
-    ];
-    if let Some(id) = &report.id {
-        proof.insert(0, ("Report", id.clone()));
-    }
-    proof
+    ]
 }
 
 impl Page {

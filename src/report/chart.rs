@@ -54,10 +54,10 @@ impl Axis {
     #[must_use]
     pub fn over(values: impl IntoIterator<Item = f64>) -> Self {
         let from_zero = Self { low: 0.0, high: 0.0 };
-        values.into_iter().filter(|value| value.is_finite()).fold(from_zero, |axis, value| Self {
-            low: axis.low.min(value),
-            high: axis.high.max(value),
-        })
+        values
+            .into_iter()
+            .filter(|value| value.is_finite())
+            .fold(from_zero, |axis, value| Self { low: axis.low.min(value), high: axis.high.max(value) })
     }
 
     /// Where a value stands, in percent of the width.
@@ -82,7 +82,8 @@ impl Axis {
             );
         }
         let zero = self.place(0.0);
-        let _ = write!(svg, "<line class=\"axis\" x1=\"{zero:.2}%\" y1=\"0\" x2=\"{zero:.2}%\" y2=\"{HEIGHT}\"/></svg>");
+        let _ =
+            write!(svg, "<line class=\"axis\" x1=\"{zero:.2}%\" y1=\"0\" x2=\"{zero:.2}%\" y2=\"{HEIGHT}\"/></svg>");
         svg
     }
 }
@@ -93,7 +94,9 @@ mod tests {
 
     #[test]
     fn bars_of_nothing_of_zero_and_of_huge_values_are_finite() {
-        for values in [vec![], vec![0.0], vec![0.0, -0.0], vec![-1.0], vec![1e300, -1e300], vec![f64::NAN, f64::INFINITY]] {
+        for values in
+            [vec![], vec![0.0], vec![0.0, -0.0], vec![-1.0], vec![1e300, -1e300], vec![f64::NAN, f64::INFINITY]]
+        {
             let axis = Axis::over(values.clone());
             for value in values {
                 let svg = axis.bar(&[Stretch::from_zero(value, Tone::Same)]);

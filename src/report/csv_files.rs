@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::csv_set::{CSV_FORMAT, CsvEntry, CsvError, CsvManifest, CsvTable, ExceptionPages, MANIFEST, hexadecimal, write_table};
+use super::csv_set::{
+    CSV_FORMAT, CsvEntry, CsvError, CsvManifest, CsvTable, ExceptionPages, MANIFEST, hexadecimal, write_table,
+};
 use super::document::Report;
 
 /// Why a set could not be put into a directory, or not be read from there.
@@ -74,8 +76,7 @@ pub struct CheckedSet {
 /// There is no manifest, or a file cannot be read.
 pub fn check_csv_directory(directory: &Path) -> Result<CheckedSet, CsvFilesError> {
     let path = directory.join(MANIFEST);
-    let text =
-        fs::read_to_string(&path).map_err(|source| CsvFilesError::Read { path: path.clone(), source })?;
+    let text = fs::read_to_string(&path).map_err(|source| CsvFilesError::Read { path: path.clone(), source })?;
     let manifest: CsvManifest = serde_json::from_str(&text)
         .ok()
         .filter(|manifest: &CsvManifest| manifest.format == CSV_FORMAT)

@@ -78,12 +78,8 @@ impl CsvTable {
             Self::PayerTotals => "currency,payers,changed,old,moved_out,moved_in,new",
             Self::Payers => "currency,payer,nobody,old,moved_out,moved_in,new,change,charges",
             Self::Histogram => "currency,trend,from,to,payers,amount",
-            Self::Exceptions => {
-                "charge_id,class,period,currency,amount,old_amount,new_amount,effective_amount,payers"
-            }
-            Self::ExceptionParts => {
-                "charge_id,class,period,currency,payer,nobody,expected,old_rows,old,new_rows,new"
-            }
+            Self::Exceptions => "charge_id,class,period,currency,amount,old_amount,new_amount,effective_amount,payers",
+            Self::ExceptionParts => "charge_id,class,period,currency,payer,nobody,expected,old_rows,old,new_rows,new",
             Self::Explanations => {
                 "id,class,period,currency,charges,reason_code,text,owner,expires,max_count,state,matches,covers"
             }

@@ -12,7 +12,9 @@ mod text;
 mod words;
 
 pub use csv_files::{CheckedSet, CsvFilesError, check_csv_directory, write_csv_directory};
-pub use csv_set::{CSV_FORMAT, CsvEntry, CsvError, CsvManifest, CsvTable, ExceptionPages, Listed, MANIFEST, write_table};
+pub use csv_set::{
+    CSV_FORMAT, CsvEntry, CsvError, CsvManifest, CsvTable, ExceptionPages, Listed, MANIFEST, write_table,
+};
 pub use document::{Basis, Beside, FORMAT, Report, ReportData, ReportError, SignOff, Subject, TrendPoint};
 pub use html::render as to_html;
 pub use run::{RunError, RunOptions, find, run, sign, what_if};

@@ -2,7 +2,8 @@
 
 use super::document::{Basis, Report, ReportData};
 use crate::allocation::{
-    Bucket, ChargeClass, Comparison, EffectiveSource, Explained, Explanation, ExplanationState, Minor, Trend, UnexplainedTotal,
+    Bucket, ChargeClass, Comparison, EffectiveSource, Explained, Explanation, ExplanationState, Minor, Trend,
+    UnexplainedTotal,
 };
 
 /// The verdict in a sentence, and what it rests on.
@@ -77,7 +78,11 @@ fn reasons(data: &ReportData) -> String {
     }
     let explained = data.comparison.exceptions_total.saturating_sub(unexplained_total(data));
     if explained > 0 && !data.clean {
-        text.push_str(&format!(" {} of them {} explained.", grouped(explained), if explained == 1 { "is" } else { "are" }));
+        text.push_str(&format!(
+            " {} of them {} explained.",
+            grouped(explained),
+            if explained == 1 { "is" } else { "are" }
+        ));
     }
     if differing.is_empty() {
         text.push_str(" The control totals agree, so the differences cancel each other out.");
@@ -186,8 +191,12 @@ pub(super) fn in_force_side(data: &ReportData) -> &'static str {
 /// `EUR 2, JPY 0`
 pub(super) fn decimals(comparison: &Comparison) -> String {
     const NAMED_MAX: usize = 40;
-    let mut named: Vec<String> =
-        comparison.exponents.iter().take(NAMED_MAX).map(|(currency, exponent)| format!("{} {exponent}", printable(currency))).collect();
+    let mut named: Vec<String> = comparison
+        .exponents
+        .iter()
+        .take(NAMED_MAX)
+        .map(|(currency, exponent)| format!("{} {exponent}", printable(currency)))
+        .collect();
     if comparison.exponents.len() > NAMED_MAX {
         named.push(String::from("…"));
     }

@@ -36,7 +36,8 @@ struct Limits {
 }
 
 impl Limits {
-    const FULL: Self = Self { totals: 360, currencies: 24, movers: 240, movers_each: 50, exceptions: 1_000, lines: 200 };
+    const FULL: Self =
+        Self { totals: 360, currencies: 24, movers: 240, movers_each: 50, exceptions: 1_000, lines: 200 };
 
     fn halved(self) -> Self {
         Self {

@@ -95,9 +95,8 @@ pub(super) fn trend(data: &ReportData, points_max: usize) -> Vec<Line> {
     }
     let skipped = data.trend.len().saturating_sub(points_max);
     let earlier = data.trend.iter().skip(skipped);
-    let mut points: Vec<(String, bool, u64, u64)> = earlier
-        .map(|point| (point.as_of.to_string(), point.clean, point.exceptions, point.unexplained))
-        .collect();
+    let mut points: Vec<(String, bool, u64, u64)> =
+        earlier.map(|point| (point.as_of.to_string(), point.clean, point.exceptions, point.unexplained)).collect();
     let now = &data.comparison;
     points.push((
         format!("{} (this report)", data.subject.as_of),

@@ -64,12 +64,7 @@ pub(super) fn payers(comparison: &Comparison, limits: Limits) -> Payers {
     }
 }
 
-fn currency_section(
-    comparison: &Comparison,
-    total: &PayersTotal,
-    number: usize,
-    movers_max: usize,
-) -> CurrencySection {
+fn currency_section(comparison: &Comparison, total: &PayersTotal, number: usize, movers_max: usize) -> CurrencySection {
     let movers: Vec<&Mover> =
         comparison.movers.iter().filter(|mover| mover.currency == total.currency).take(movers_max).collect();
     CurrencySection {

@@ -1,7 +1,9 @@
 //! A small fixed comparison in every form: the same on both databases, the same bytes each time.
 
 use changeover::primitives::{ChangeName, Instant};
-use changeover::report::{Basis, Beside, CsvTable, Listed, MANIFEST, Report, SignOff, Subject, to_html, to_text, write_csv_directory};
+use changeover::report::{
+    Basis, Beside, CsvTable, Listed, MANIFEST, Report, SignOff, Subject, to_html, to_text, write_csv_directory,
+};
 
 use super::ledger::Ledger;
 use crate::support::each_database;

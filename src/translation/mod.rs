@@ -10,6 +10,7 @@ mod backfill_ranges;
 mod backfill_telling;
 mod backfill_throttle;
 mod backfill_worker;
+pub mod basis;
 pub mod catalogue;
 mod check;
 mod checklist;

@@ -132,8 +132,10 @@ pub struct Loss {
 }
 
 /// `[stages]`: what the gates ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stages {
+    /// The roles that must have signed the report by which `live` is entered; empty: any one.
+    pub sign_off: Vec<String>,
     /// Hours without a write that needed translation before `complete` may be entered.
     pub quiet_hours: i64,
 }

@@ -34,14 +34,16 @@ pub(super) fn losses(document: &mut Document<'_>, section: &Section<'_>) -> Vec<
 
 /// `[stages]`, all of which may be left out.
 pub(super) fn stages(document: &mut Document<'_>, root: &Section<'_>) -> Stages {
-    let default = Stages { quiet_hours: QUIET_HOURS };
+    let default = Stages { sign_off: Vec::new(), quiet_hours: QUIET_HOURS };
     let Some((table, line)) = document.table(root, "stages", "write [stages] on a line of its own") else {
         return default;
     };
     let section = Section { table, line, name: Some(String::from("[stages]")) };
-    document.refuse_unknown_keys(&section, &["quiet_hours"]);
+    document.refuse_unknown_keys(&section, &["quiet_hours", "sign_off"]);
     let quiet = document.integer(&section, "quiet_hours", (0, QUIET_HOURS_MAX));
-    Stages { quiet_hours: quiet.map_or(QUIET_HOURS, |hours| hours.value) }
+    let sign_off = document.texts(&section, "sign_off", "\"finance\"").map(|list| list.value).unwrap_or_default();
+    let sign_off = sign_off.into_iter().map(|role| role.value).collect();
+    Stages { sign_off, quiet_hours: quiet.map_or(QUIET_HOURS, |hours| hours.value) }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod cohort_import;
 mod cohort_staged;
 mod conformance;
 pub mod demo;
+mod explanation;
 mod flag;
 mod flag_explain;
 mod flag_history;
@@ -85,6 +86,9 @@ enum Command {
     /// Compare old and new allocation of the charges, and sign the result
     #[command(subcommand)]
     Report(report::Command),
+    /// Say why charges of a wrong class are as they should be
+    #[command(subcommand)]
+    Explanation(explanation::Command),
     /// List, show and cancel the long work that servers do
     #[command(subcommand)]
     Job(job::Command),
@@ -116,6 +120,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Write(arguments) => write::run(&settings, &output, arguments),
         Command::Assign(arguments) => routing::assign(&settings, &output, arguments),
         Command::Report(command) => report::run(&settings, &output, command),
+        Command::Explanation(command) => explanation::run(&settings, &output, command),
         Command::Job(command) => job::run(&settings, &output, command),
         Command::Audit(command) => audit::run(&settings, &output, command),
         Command::Token(command) => token::run(&settings, &output, command),

@@ -7,12 +7,16 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::{Output, Settings};
+use super::{Output, Settings, table};
+use crate::allocation::ChargeClass;
 use crate::change::ChangeFile;
 use crate::database::Database;
 use crate::primitives::{ChangeName, Instant, Period};
-use crate::report::{self, Report, RunOptions};
-use crate::store::{PageRequest, Store, reports};
+use crate::report::{self, Report, RunOptions, Since};
+use crate::store::report_exceptions::{self, ExceptionFilter};
+use crate::store::reports::{self, Word};
+use crate::store::{PageRequest, Store};
+use crate::translation::own::get_change;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -24,8 +28,40 @@ pub enum Command {
     List(ListArguments),
     /// Print a stored report
     Show(ShowArguments),
-    /// Vouch for a stored report
+    /// Vouch for a stored report, or reject it
     Sign(SignArguments),
+    /// Say whether a stored report's sign-offs count, and if not, why; exits with 1 if they do not
+    Standing {
+        /// The report's id
+        id: String,
+    },
+    /// List all exceptions of a stored report, by the charge's id
+    Exceptions(ExceptionArguments),
+    /// Print what a stored report says differently from an earlier one; exits with 1 if it does
+    Compare {
+        /// The earlier report's id
+        earlier: String,
+        /// The later report's id
+        later: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ExceptionArguments {
+    /// The report's id
+    id: String,
+    /// Only of this class, such as duplicate
+    #[arg(long, value_name = "CLASS")]
+    class: Option<ChargeClass>,
+    /// Only charges whose id begins so
+    #[arg(long, value_name = "ID")]
+    charge: Option<String>,
+    /// Only those after this charge
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,6 +76,12 @@ pub struct RunArguments {
     /// have to wait meanwhile: on a busy database run it on a copy. The report is not stored
     #[arg(long, value_name = "FILE")]
     what_if: Option<PathBuf>,
+    /// An earlier report's id, or `last`: what is unchanged since is taken over, and the report says what differs
+    #[arg(long, value_name = "REPORT", conflicts_with = "what_if")]
+    since: Option<String>,
+    /// The moment that the report names as its own, such as 2026-12-01T06:00:00Z [default: now]
+    #[arg(long, value_name = "INSTANT")]
+    as_of: Option<jiff::Timestamp>,
     /// How many exceptions to tell line by line; all of them are counted
     #[arg(long, value_name = "N", default_value_t = RunOptions::EXCEPTIONS_MAX)]
     exceptions_max: usize,
@@ -100,6 +142,15 @@ pub struct SignArguments {
     /// As what, such as finance or engineering
     #[arg(long)]
     role: String,
+    /// Say no: the report was read and is not accepted
+    #[arg(long, requires = "comment")]
+    reject: bool,
+    /// What to say with it
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    comment: String,
+    /// The checksum of what was read: a report with another one is not signed
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
 }
 
 pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Result<u8> {
@@ -113,6 +164,9 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
             Ok(0)
         }
         Command::Sign(arguments) => sign(settings, output, &arguments),
+        Command::Standing { id } => standing(settings, output, &id),
+        Command::Exceptions(arguments) => exceptions(settings, output, arguments),
+        Command::Compare { earlier, later } => compare(settings, output, &earlier, &later),
     }
 }
 
@@ -130,18 +184,37 @@ fn now() -> Instant {
 
 fn run_report(settings: &Settings, output: &Output, arguments: &RunArguments) -> anyhow::Result<u8> {
     check(&arguments.target)?;
-    let application = settings.open_app_database()?;
+    let application = match settings.open_report_database()? {
+        Some(replica) => replica,
+        None => settings.open_app_database()?,
+    };
+    let as_of = arguments.as_of.map_or_else(now, Instant::from);
+    if as_of > now() {
+        bail!("--as-of lies in the future: a report is of a moment that was");
+    }
     let options = RunOptions {
         periods: &arguments.periods,
-        as_of: now(),
-        actor: &settings.actor,
         exceptions_max: arguments.exceptions_max,
         movers_max: arguments.movers_max,
+        ..RunOptions::of(as_of, &settings.actor)
     };
     let mut connection = application.connection()?;
     let report = match (&arguments.change, &arguments.what_if) {
         (_, Some(path)) => report::what_if(&mut connection, &read_change(path)?, &options)?,
-        (Some(change), None) => report::run(&mut connection, &open_store(settings)?, change, &options)?,
+        (Some(change), None) => {
+            let store = open_store(settings)?;
+            let since = arguments.since.as_deref().map(|since| report::earlier(&store, change, since)).transpose()?;
+            let options = RunOptions { since: since.as_deref(), ..options };
+            let bar = output.progress("charges", 0);
+            let mut tell = |done, total| {
+                bar.set_length(total);
+                bar.set_position(done);
+                true
+            };
+            let report = report::run(&mut connection, &store, change, &options, &mut tell);
+            bar.finish_and_clear();
+            report?
+        }
         (None, None) => bail!("name the change to compare, or a change file with --what-if"),
     };
     deliver(output, &arguments.target, &report)?;
@@ -197,7 +270,8 @@ fn summary(report: &Report) -> String {
     let verdict = if report.data.clean { "clean" } else { "NOT clean" };
     let id = report.id.as_deref().map_or(String::new(), |id| format!(" · report {id}"));
     let comparison = &report.data.comparison;
-    format!("{verdict}: {} charges, {} to be explained{id}", comparison.charges(), comparison.exceptions_total)
+    let unexplained = report.data.unexplained_total;
+    format!("{verdict}: {} charges, {unexplained} to be explained{id}", comparison.charges())
 }
 
 fn list(settings: &Settings, output: &Output, arguments: &ListArguments) -> anyhow::Result<u8> {
@@ -211,11 +285,11 @@ fn list(settings: &Settings, output: &Output, arguments: &ListArguments) -> anyh
             let signatures: Vec<_> = report
                 .signatures
                 .iter()
-                .map(|signature| json!({ "name": signature.name, "role": signature.role, "at": Instant::from_micros(signature.at) }))
+                .map(|signature| json!({ "name": signature.name, "role": signature.role, "at": Instant::from_micros(signature.at), "approves": signature.approves, "comment": signature.comment }))
                 .collect();
             json!({
                 "id": report.id, "change": report.change, "periods": report.periods, "as_of": report.as_of, "clean": report.clean,
-                "exceptions": report.exceptions, "sha256": report.sha256, "signatures": signatures,
+                "exceptions": report.exceptions, "unexplained": report.unexplained, "sha256": report.sha256, "signatures": signatures,
             })
         })
         .collect();
@@ -224,12 +298,16 @@ fn list(settings: &Settings, output: &Output, arguments: &ListArguments) -> anyh
         .iter()
         .map(|report| {
             let verdict =
-                if report.clean { String::from("clean") } else { format!("{} to be explained", report.exceptions) };
+                if report.clean { String::from("clean") } else { format!("{} to be explained", report.unexplained) };
             let periods =
                 if report.periods.is_empty() { String::from("all periods") } else { report.periods.join(", ") };
-            let signed: Vec<&str> = report.signatures.iter().map(|signature| signature.role.as_str()).collect();
+            let words: Vec<String> = report
+                .signatures
+                .iter()
+                .map(|signature| format!("{}{}", if signature.approves { "" } else { "rejected: " }, signature.role))
+                .collect();
             let signed =
-                if signed.is_empty() { String::from("not signed") } else { format!("signed: {}", signed.join(", ")) };
+                if words.is_empty() { String::from("not signed") } else { format!("signed: {}", words.join(", ")) };
             format!("{}  {}  {verdict}  {periods}  {signed}", report.id, report.as_of)
         })
         .collect();
@@ -252,15 +330,82 @@ fn sign(settings: &Settings, output: &Output, arguments: &SignArguments) -> anyh
         }
     }
     let store = open_store(settings)?;
-    let signed = report::sign(&store, &arguments.id, arguments.name.trim(), arguments.role.trim(), now())?;
+    let word = Word {
+        approves: !arguments.reject,
+        comment: arguments.comment.trim(),
+        sha256: arguments.sha256.as_deref(),
+        ..Word::approving(arguments.name.trim(), arguments.role.trim(), now())
+    };
+    let signed = report::sign(&store, &arguments.id, word)?;
     let document = json!({ "id": signed.id, "sha256": signed.sha256, "clean": signed.data.clean, "signatures": signed.signatures });
     let text = format!(
-        "{} ({}) vouches for report {}, sha-256 {}",
+        "{} ({}) {} report {}, sha-256 {}",
         arguments.name.trim(),
         arguments.role.trim(),
+        if arguments.reject { "rejects" } else { "vouches for" },
         arguments.id,
         signed.sha256
     );
     output.result(&document, &text);
     Ok(0)
+}
+
+fn standing(settings: &Settings, output: &Output, id: &str) -> anyhow::Result<u8> {
+    let store = open_store(settings)?;
+    let found = report::find(&store, id)?.with_context(|| no_such_report(id))?;
+    let application = settings.open_app_database()?;
+    let change = get_change(&mut *application.connection()?, &found.data.subject.change)?;
+    let (stored, faults) = report::standing(&store, &change, id)?;
+    let counts = stored.clean && faults.is_empty() && !stored.signatures.is_empty();
+    let text = match (counts, faults.as_slice()) {
+        (true, _) => format!("report {id} is signed, and its sign-offs count"),
+        (false, []) if stored.signatures.is_empty() => format!("report {id} is not signed"),
+        (false, []) => format!("report {id} has differences that nobody explains"),
+        (false, faults) => format!("report {id} {}", faults.join(", and ")),
+    };
+    let document =
+        json!({ "id": id, "sha256": stored.sha256, "clean": stored.clean, "counts": counts, "faults": faults });
+    output.result(&document, &text);
+    Ok(if counts { 0 } else { 1 })
+}
+
+fn exceptions(settings: &Settings, output: &Output, arguments: ExceptionArguments) -> anyhow::Result<u8> {
+    let store = open_store(settings)?;
+    report::find(&store, &arguments.id)?.with_context(|| no_such_report(&arguments.id))?;
+    let filter = ExceptionFilter { class: arguments.class, charge: arguments.charge };
+    let request = PageRequest { after: arguments.after, limit: Some(arguments.limit) };
+    let page = store.read(|connection| report_exceptions::list(connection, &arguments.id, &filter, &request))?;
+    let rows = page.items.iter().map(|line| {
+        vec![
+            line.charge_id.clone(),
+            line.class.to_string(),
+            line.period.clone().unwrap_or_default(),
+            line.currency.clone().unwrap_or_default(),
+            line.amount.map(|amount| amount.to_string()).unwrap_or_default(),
+            line.old_amount.to_string(),
+            line.new_amount.to_string(),
+            line.effective_amount.to_string(),
+        ]
+    });
+    let header = ["charge", "class", "period", "currency", "amount", "old", "new", "effective"];
+    let mut text = table(&header, rows);
+    if page.items.is_empty() {
+        text = String::from("There is none.");
+    } else if let Some(next) = &page.next {
+        text.push_str(&format!("\nThere are more: --after {next}"));
+    }
+    output.result(&json!({ "items": page.items, "next": page.next }), &text);
+    Ok(0)
+}
+
+fn compare(settings: &Settings, output: &Output, earlier: &str, later: &str) -> anyhow::Result<u8> {
+    let store = open_store(settings)?;
+    let find = |id: &str| -> anyhow::Result<Report> { report::find(&store, id)?.with_context(|| no_such_report(id)) };
+    let (earlier, later) = (find(earlier)?, find(later)?);
+    if earlier.data.subject.change != later.data.subject.change {
+        bail!("the reports are of two changes, {} and {}", earlier.data.subject.change, later.data.subject.change);
+    }
+    let since = Since::between(&earlier, &later.data);
+    output.result(&since, &report::since_to_text(&since, &later.data));
+    Ok(if since.is_nothing() { 0 } else { 1 })
 }

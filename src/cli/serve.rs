@@ -95,7 +95,10 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let saver = saver.context("no thread could be started")?;
     let leases = Leases::start(memory.store().clone(), Duration::from_secs(arguments.lease_seconds))
         .context("no thread could be started")?;
-    let surroundings = Surroundings { store: memory.store().clone(), app: jobs_database(&app)? };
+    let replica = settings.report_database_url.clone();
+    let replica = replica.map(|url| Database::new(url, JOB_CONNECTIONS_MAX, CONNECTION_WAIT)).transpose()?;
+    let reports = replica.map_or_else(|| jobs_database(&app), Ok)?;
+    let surroundings = Surroundings { store: memory.store().clone(), app: jobs_database(&app)?, reports };
     let pending =
         PendingWorker::start(leases.clone(), surroundings.app.clone()).context("no thread could be started")?;
     let watching_ranges = start_sentinel(&arguments, &leases, &surroundings.app)?;

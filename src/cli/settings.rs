@@ -23,6 +23,10 @@ pub struct Settings {
     #[arg(long, global = true, env = "CHANGEOVER_APP_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub app_database_url: Option<DatabaseUrl>,
 
+    /// Where comparisons read, such as a replica of the application's database [default: the application's database]
+    #[arg(long, global = true, env = "CHANGEOVER_REPORT_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub report_database_url: Option<DatabaseUrl>,
+
     /// Print one JSON document instead of text
     #[arg(long, global = true, env = "CHANGEOVER_JSON")]
     pub json: bool,
@@ -60,6 +64,11 @@ impl Settings {
     #[must_use]
     pub fn origin<'a>(&'a self, why: &'a Why) -> Origin<'a> {
         Origin { actor: &self.actor, reason: &why.reason }
+    }
+
+    /// What comparisons read, if it is not the application's database itself.
+    pub fn open_report_database(&self) -> Result<Option<Database>, DatabaseError> {
+        self.report_database_url.clone().map(Database::open).transpose()
     }
 
     /// The application's database; an SQLite file that does not exist is an error rather than a new empty file.

@@ -267,6 +267,7 @@ impl From<StoreError> for Problem {
                 detail,
             ),
             StoreError::WouldReplace(_) => Self::new(Code::ImportConflict, detail),
+            StoreError::TooMany { .. } | StoreError::OtherReport { .. } => Self::new(Code::Refused, detail),
             StoreError::Protected(protected) => protected.into(),
             StoreError::NoSuchVersion { .. } => Self::new(Code::VersionNotFound, detail),
             StoreError::InvalidFlag(error) => error.into(),

@@ -100,7 +100,9 @@ impl From<RunError> for Problem {
             RunError::Store(error) => error.into(),
             RunError::Database(error) | RunError::Compare(CompareError::Database(error)) => error.into(),
             RunError::NotFound(_) => told(Code::ReportNotFound, &error),
-            RunError::NoAllocation(_) | RunError::NoCharges { .. } | RunError::Stopped => told(Code::Refused, &error),
+            RunError::NoAllocation(_) | RunError::NoCharges { .. } | RunError::NotClean { .. } | RunError::Stopped => {
+                told(Code::Refused, &error)
+            }
             RunError::Compare(
                 CompareError::Faults { .. } | CompareError::MissingColumn { .. } | CompareError::ScaleOnSqlite,
             ) => told(Code::Refused, &error),

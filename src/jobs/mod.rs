@@ -5,6 +5,7 @@ mod lease;
 mod listen;
 mod pending;
 mod refresh;
+mod report;
 mod runner;
 pub mod sentinel;
 mod snapshot;
@@ -25,5 +26,10 @@ pub use watch::Watcher;
 /// Every kind of job that a server does.
 #[must_use]
 pub fn kinds() -> Vec<(JobKind, Work)> {
-    vec![(JobKind::Backfill, backfill::run), (JobKind::Verify, verify::verify), (JobKind::Repair, verify::repair)]
+    vec![
+        (JobKind::Backfill, backfill::run),
+        (JobKind::Verify, verify::verify),
+        (JobKind::Repair, verify::repair),
+        (JobKind::Report, report::run),
+    ]
 }

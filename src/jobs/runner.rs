@@ -87,6 +87,8 @@ pub struct Surroundings {
     pub store: Store,
     /// The application's, with a pool of its own: jobs take no connection from requests.
     pub app: Database,
+    /// What comparisons read: the application's database, or a replica of it.
+    pub reports: Database,
 }
 
 /// A run of a job.

@@ -69,6 +69,9 @@ pub struct ReportData {
     /// Earlier reports of the change, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trend: Vec<TrendPoint>,
+    /// Of all exceptions, one line of JSON each in the order of the charges' ids, also of those that are not listed here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceptions_sha256: Option<String>,
     #[serde(flatten)]
     pub comparison: Comparison,
 }
@@ -90,6 +93,7 @@ pub struct Beside {
     pub explanations: Vec<Explanation>,
     pub earlier: Option<Report>,
     pub trend: Vec<TrendPoint>,
+    pub exceptions_sha256: Option<String>,
 }
 
 /// A comparison report.
@@ -112,6 +116,15 @@ pub struct SignOff {
     pub name: String,
     pub role: String,
     pub at: Instant,
+    /// False: they have read the report and do not accept it.
+    #[serde(default = "yes")]
+    pub approves: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Why a stored report cannot be read.
@@ -145,6 +158,7 @@ impl Report {
             explained: explaining.explained,
             since: None,
             trend: beside.trend,
+            exceptions_sha256: beside.exceptions_sha256,
             comparison,
         };
         data.since = beside.earlier.map(|earlier| Since::between(&earlier, &data));

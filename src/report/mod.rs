@@ -6,6 +6,7 @@ mod csv_files;
 mod csv_set;
 mod document;
 mod html;
+mod keeping;
 mod run;
 mod since;
 mod text;
@@ -17,6 +18,7 @@ pub use csv_set::{
 };
 pub use document::{Basis, Beside, FORMAT, Report, ReportData, ReportError, SignOff, Subject, TrendPoint};
 pub use html::render as to_html;
-pub use run::{RunError, RunOptions, find, run, sign, what_if};
-pub use since::{ClassChange, ExceptionMark, Since, TotalChange};
+pub use keeping::Telling;
+pub use run::{RunError, RunOptions, earlier, find, run, sign, standing, what_if};
+pub use since::{ClassChange, ExceptionMark, Since, TotalChange, since_to_text};
 pub use text::render as to_text;

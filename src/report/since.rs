@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::document::{Report, ReportData};
+use super::words;
 use crate::allocation::{ChargeClass, ExceptionLine, Minor};
 use crate::primitives::Instant;
 
@@ -77,6 +78,40 @@ impl Since {
             && self.new_exceptions.is_empty()
             && self.gone_exceptions.is_empty()
     }
+}
+
+/// The differences as lines for a terminal, amounts in their currency's form.
+#[must_use]
+pub fn since_to_text(since: &Since, now: &ReportData) -> String {
+    if since.is_nothing() {
+        return format!("Nothing differs from the report as of {}.", since.as_of);
+    }
+    let mut lines = vec![format!("Since the report as of {}:", since.as_of)];
+    for total in &since.totals {
+        let amount = |amount| words::amount(&now.comparison, &total.currency, amount);
+        lines.push(format!(
+            "  {} {} {}: {} charges, {} → {} charges, {}",
+            words::printable(&total.period),
+            words::printable(&total.currency),
+            total.side,
+            words::grouped(total.charges_before),
+            amount(total.before),
+            words::grouped(total.charges_now),
+            amount(total.now),
+        ));
+    }
+    for class in &since.classes {
+        let place: Vec<String> =
+            class.period.iter().chain(&class.currency).map(|text| words::printable(text)).collect();
+        let (before, now) = (words::grouped(class.before), words::grouped(class.now));
+        lines.push(format!("  {} {}: {before} → {now}", class.class.title(), place.join(" ")));
+    }
+    for (what, marks) in [("new", &since.new_exceptions), ("gone", &since.gone_exceptions)] {
+        for mark in marks {
+            lines.push(format!("  {what}: charge {}, {}", words::printable(&mark.charge_id), mark.class.title()));
+        }
+    }
+    lines.join("\n")
 }
 
 type Sides = BTreeMap<(String, String, usize), (u64, Minor)>;

@@ -6,8 +6,8 @@ use super::release;
 use crate::change::Stage;
 use crate::database::DatabaseConnection;
 use crate::flags::Flag;
-use crate::primitives::{CohortName, Instant, VariantName};
-use crate::store::{PageRequest, Store, StoreError};
+use crate::primitives::{Instant, VariantName};
+use crate::store::{PageRequest, Store, StoreError, report_standing, reports};
 use crate::translation::{
     Deed, Gate, InstalledChange, Move, Outside, Removal, Signed, TranslationError, check_step, checklist, gates,
     move_stage, resolve,
@@ -114,28 +114,39 @@ pub fn change_stage(
 /// `new` to everybody.
 fn outside(store: &Store, change: &InstalledChange, now: Instant) -> Result<Outside, StoreError> {
     store.read(|connection| {
-        let request = PageRequest { after: None, limit: Some(100) };
-        let reports = crate::store::reports::list(connection, &change.name, &request)?;
-        let signed = reports.items.into_iter().find(|report| !report.signatures.is_empty());
         let flag = crate::store::flags::find(connection, &change.file.routing.flag)?;
         let flag = flag.map(|flag| flag.data);
-        let mut changed_at = None;
-        for name in flag.as_deref().map(cohorts_of).unwrap_or_default() {
-            let cohort = crate::store::cohorts::find(connection, &name)?;
-            changed_at = changed_at.max(cohort.map(|cohort| Instant::from_micros(cohort.updated_at)));
-        }
-        Ok(Outside {
-            report: signed.map(|report| Signed {
-                id: report.id,
-                as_of: report.as_of,
-                clean: report.clean,
-                periods: report.periods,
-            }),
-            routing_changed_at: changed_at,
-            not_everybody: what_keeps_from_new(flag.as_deref()),
-            now,
-        })
+        Ok(Outside { report: signed(connection, change)?, not_everybody: what_keeps_from_new(flag.as_deref()), now })
     })
+}
+
+/// The latest report that is signed and counts; without one, the latest signed.
+fn signed(connection: &mut DatabaseConnection, change: &InstalledChange) -> Result<Option<Signed>, StoreError> {
+    let request = PageRequest { after: None, limit: Some(100) };
+    let file_sha256 = crate::store::sha256(&change.file.text);
+    let now = report_standing::Now { change: &change.name, file_sha256: &file_sha256, flag: &change.file.routing.flag };
+    let mut latest = None;
+    for summary in reports::list(connection, &change.name, &request)?.items {
+        if summary.signatures.is_empty() {
+            continue;
+        }
+        let Some(report) = reports::find(connection, &summary.id)? else { continue };
+        let faults = report_standing::faults(connection, &report, now)?;
+        let approving = report.signatures.iter().filter(|signature| signature.approves);
+        let signed = Signed {
+            id: report.id.clone(),
+            as_of: report.as_of,
+            clean: report.clean,
+            periods: report.periods.clone(),
+            roles: approving.map(|signature| signature.role.clone()).collect(),
+            faults,
+        };
+        if signed.faults.is_empty() && signed.clean {
+            return Ok(Some(signed));
+        }
+        latest = latest.or(Some(signed));
+    }
+    Ok(latest)
 }
 
 fn what_keeps_from_new(flag: Option<&str>) -> Option<String> {
@@ -144,11 +155,4 @@ fn what_keeps_from_new(flag: Option<&str>) -> Option<String> {
         return Some(String::from("it cannot be read"));
     };
     flag.what_keeps_from(&new)
-}
-
-/// The cohorts that a flag's rules name.
-fn cohorts_of(flag: &str) -> Vec<CohortName> {
-    let Ok(flag) = serde_json::from_str::<serde_json::Value>(flag) else { return Vec::new() };
-    let rules = flag.get("rules").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
-    rules.iter().filter_map(|rule| rule.get("cohort")?.as_str()).filter_map(|name| CohortName::new(name).ok()).collect()
 }

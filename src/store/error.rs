@@ -53,6 +53,10 @@ pub enum StoreError {
         "`{0}` would be overwritten: allow it (`replace` over HTTP, --replace on the command line), or take it out of the document"
     )]
     WouldReplace(String),
+    #[error("report `{id}` is not the one that you read: it is stored with the sha-256 {stored}; read it again")]
+    OtherReport { id: String, stored: String },
+    #[error("there are {max} {what} already, the most that there may be: {remedy}")]
+    TooMany { what: &'static str, max: usize, remedy: &'static str },
     #[error("the operating system gave no randomness")]
     NoRandomness,
 }

@@ -21,10 +21,11 @@ pub enum JobKind {
     Backfill,
     Verify,
     Repair,
+    Report,
 }
 
 impl JobKind {
-    pub const ALL: [Self; 3] = [Self::Backfill, Self::Verify, Self::Repair];
+    pub const ALL: [Self; 4] = [Self::Backfill, Self::Verify, Self::Repair, Self::Report];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -32,6 +33,7 @@ impl JobKind {
             Self::Backfill => "backfill",
             Self::Verify => "verify",
             Self::Repair => "repair",
+            Self::Report => "report",
         }
     }
 }

@@ -121,12 +121,47 @@ tables! {
         data -> Text,
         sha256 -> Text,
         created_at -> BigInt,
+        unexplained -> BigInt,
+        file_sha256 -> Text,
     }
     report_signatures = "svc_changeover_report_signatures" (report, name, role) {
         report -> Text,
         name -> Text,
         role -> Text,
         at -> BigInt,
+        approves -> Bool,
+        comment -> Text,
+        sha256 -> Text,
+    }
+    report_exceptions = "svc_changeover_report_exceptions" (report, charge_id) {
+        report -> Text,
+        charge_id -> Text,
+        class -> Text,
+        data -> Text,
+    }
+    report_parts = "svc_changeover_report_parts" (report, number) {
+        report -> Text,
+        number -> BigInt,
+        data -> Text,
+    }
+    explanations = "svc_changeover_explanations" (id) {
+        id -> Text,
+        change_name -> Text,
+        version -> BigInt,
+        data -> Text,
+        created_at -> BigInt,
+        created_by -> Text,
+        updated_at -> BigInt,
+        updated_by -> Text,
+        withdrawn_at -> Nullable<BigInt>,
+    }
+    explanation_versions = "svc_changeover_explanation_versions" (id, version) {
+        id -> Text,
+        version -> BigInt,
+        data -> Nullable<Text>,
+        at -> BigInt,
+        actor -> Text,
+        reason -> Text,
     }
     jobs = "svc_changeover_jobs" (id) {
         id -> Text,

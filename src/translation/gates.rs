@@ -36,10 +36,8 @@ impl Gate {
 /// What gates ask that is not in the application's database: what the service knows of the change, and the time.
 #[derive(Debug, Clone)]
 pub struct Outside {
-    /// The latest signed report.
+    /// The latest report that is signed and whose sign-off counts; without one, the latest signed.
     pub report: Option<Signed>,
-    /// When cohorts or flags were last changed.
-    pub routing_changed_at: Option<Instant>,
     /// What keeps the flag from serving `new` to everybody; `None`: nothing does.
     pub not_everybody: Option<String>,
     pub now: Instant,
@@ -49,12 +47,7 @@ impl Outside {
     /// Nothing is known but the time.
     #[must_use]
     pub fn at(now: Instant) -> Self {
-        Self {
-            report: None,
-            routing_changed_at: None,
-            not_everybody: Some(String::from("nothing is known of it")),
-            now,
-        }
+        Self { report: None, not_everybody: Some(String::from("nothing is known of it")), now }
     }
 }
 
@@ -67,6 +60,10 @@ pub struct Signed {
     pub clean: bool,
     /// The periods that it covers; empty: all.
     pub periods: Vec<String>,
+    /// In which roles it was signed.
+    pub roles: Vec<String>,
+    /// Why its sign-offs count no more; empty: they count.
+    pub faults: Vec<String>,
 }
 
 /// The gates of the step to `to`, evaluated. Going back needs none.
@@ -204,7 +201,7 @@ fn report_signed(
         let evidence = String::from("the change has no [allocation]: there are no charges to compare");
         return Ok(Gate { name, holds: true, evidence });
     };
-    let Some(Signed { id, as_of, clean, periods }) = &outside.report else {
+    let Some(Signed { id, as_of, clean, periods, roles, faults }) = &outside.report else {
         let evidence = format!("no signed report; run `changeover report run {}` and sign it", change.name);
         return Ok(Gate { name, holds: false, evidence });
     };
@@ -217,10 +214,11 @@ fn report_signed(
         Some(format!("does not cover the newest period, {newest}"))
     } else if *as_of < change.stage_at {
         Some(String::from("is older than when the change entered this stage"))
-    } else if outside.routing_changed_at.is_some_and(|changed| *as_of < changed) {
-        Some(String::from("is older than the last change of a cohort"))
+    } else if let Some(fault) = faults.first() {
+        Some(fault.clone())
     } else {
-        None
+        let missing = change.file.stages.sign_off.iter().find(|role| !roles.contains(role));
+        missing.map(|role| format!("is not signed as {role}; `changeover report sign {id} --role {role} --name …`"))
     };
     let holds = fault.is_none();
     let evidence =

@@ -14,6 +14,7 @@ use crate::primitives::CohortName;
 use crate::report::{self, Report, RunOptions};
 use crate::routing::{self, Assigning, Move, RoutedChange, Side};
 use crate::sql::model::ChangeModel;
+use crate::store::reports::Word;
 use crate::store::sorted_ids::SortedIds;
 use crate::store::{Memory, Origin, cohorts, flags};
 
@@ -67,7 +68,7 @@ impl Story<'_> {
         let report = self.report("before going live")?;
         ensure!(report.data.clean, "the report before going live has unexplained differences");
         let id = report.id.unwrap_or_default();
-        report::sign(&self.store, &id, "Fiona Finance", "finance", now())?;
+        report::sign(&self.store, &id, Word::approving("Fiona Finance", "finance", now()))?;
         self.narrator.step("sign", "Fiona Finance signs the report");
         self.laws()?;
         self.move_to(Stage::Live)?;
@@ -165,14 +166,8 @@ impl Story<'_> {
     /// Compares both allocations of all charges, and stores the report.
     fn report(&mut self, when: &str) -> anyhow::Result<Report> {
         let connection = &mut *self.database.connection()?;
-        let options = RunOptions {
-            periods: &[],
-            as_of: now(),
-            actor: ACTOR,
-            exceptions_max: RunOptions::EXCEPTIONS_MAX,
-            movers_max: RunOptions::MOVERS_MAX,
-        };
-        let report = report::run(connection, &self.store, &self.file.name, &options)?;
+        let options = RunOptions::of(now(), ACTOR);
+        let report = report::run(connection, &self.store, &self.file.name, &options, &mut |_, _| true)?;
         let comparison = &report.data.comparison;
         let verdict = if report.data.clean { "clean" } else { "NOT clean" };
         let (charges, exceptions) = (counted(comparison.charges()), counted(comparison.exceptions_total));

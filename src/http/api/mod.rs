@@ -11,6 +11,7 @@ pub mod cohort_uploads;
 pub mod cohorts;
 pub mod coverage;
 pub mod explain;
+pub mod explanations;
 pub mod files;
 pub mod flags;
 pub mod history;

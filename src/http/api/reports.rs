@@ -3,16 +3,23 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json, Path, Query};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::List;
+use super::jobs::{JobAnswer, accepted, start};
+use crate::allocation::ChargeClass;
 use crate::http::auth::{Admin, Caller, Viewer};
 use crate::http::input::{PageQuery, ShortText};
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{ChangeName, Instant, Period};
-use crate::report::{self, Report, RunOptions};
-use crate::store::{StoreError, reports};
+use crate::report::{self, Report, RunError, RunOptions, Since};
+use crate::store::jobs::{JobKind, NewJob};
+use crate::store::report_exceptions::{self, ExceptionFilter};
+use crate::store::reports::{self, Word};
+use crate::store::{PageRequest, StoreError};
+use crate::translation::own::get_change;
 
 /// A stored report, without its data.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,7 +32,9 @@ pub struct ReportAnswer {
     as_of: Instant,
     /// No unexplained difference.
     clean: bool,
+    /// Charges in a wrong class, and how many of them nobody explains.
     exceptions: i64,
+    unexplained: i64,
     /// Of the report's data.
     sha256: String,
     signatures: Vec<SignatureAnswer>,
@@ -38,6 +47,52 @@ pub struct SignatureAnswer {
     role: String,
     #[schema(value_type = String, format = DateTime)]
     at: Instant,
+    /// False: they have read the report and do not accept it.
+    approves: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    comment: String,
+}
+
+/// Whether a report's sign-offs count.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StandingAnswer {
+    id: String,
+    sha256: String,
+    clean: bool,
+    /// Signed, clean, and nothing is against it.
+    counts: bool,
+    /// Why the sign-offs count no more.
+    faults: Vec<String>,
+    signatures: Vec<SignatureAnswer>,
+}
+
+/// Which exceptions of a report.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExceptionQuery {
+    /// Only of this class, such as `duplicate`.
+    #[param(value_type = Option<String>)]
+    class: Option<ChargeClass>,
+    /// Only charges whose id begins so.
+    #[param(value_type = Option<String>)]
+    charge: Option<ShortText>,
+    /// The `next` of the page before.
+    #[param(value_type = Option<String>)]
+    after: Option<ShortText>,
+    /// At most this many; 100 if not said, 500 at most.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+}
+
+/// Two reports set against each other.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DifferenceQuery {
+    /// The id of the earlier report.
+    #[param(value_type = String)]
+    from: ShortText,
 }
 
 /// Which report to run.
@@ -48,6 +103,14 @@ pub struct ReportWish {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     periods: Vec<Period>,
+    /// The id of an earlier report, or `last`: what is unchanged is taken over, and the report says what differs.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    since: Option<ShortText>,
+    /// The moment that the report names as its own; not said: now.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    as_of: Option<Instant>,
 }
 
 /// In which capacity the caller vouches for a report.
@@ -57,6 +120,20 @@ pub struct SignatureWish {
     /// Such as `finance`.
     #[schema(value_type = String)]
     role: ShortText,
+    /// False: the caller has read the report and does not accept it.
+    #[serde(default = "yes")]
+    approves: bool,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    comment: ShortText,
+    /// The checksum of what was read: a report with another one is not signed.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    sha256: Option<ShortText>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// In which form a report is wanted.
@@ -93,30 +170,109 @@ pub async fn list(
     Ok(Json(List::from(page)))
 }
 
-/// Compares old and new allocation as they are now, and stores the report.
+/// Compares old and new allocation as they are now, and stores the report. A job: 202, and where to ask how far it is; its result names the
+/// report, whose id is told at once in `arguments.report`.
 #[utoipa::path(post, path = "/api/v1/changes/{name}/reports", tag = "reports", params(("name" = String, Path)), request_body = ReportWish,
-    responses((status = 201, body = Object), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
+    responses((status = 202, body = JobAnswer), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 pub async fn run(
     caller: Caller<Admin>,
     state: Data<AppState>,
     name: Path<ChangeName>,
     wish: Json<ReportWish>,
 ) -> Result<HttpResponse, Problem> {
-    let report = state
+    let job = state
         .blocking(move |state| {
-            let options = RunOptions {
-                periods: &wish.periods,
-                as_of: state.now(),
-                actor: caller.actor(),
-                exceptions_max: RunOptions::EXCEPTIONS_MAX,
-                movers_max: RunOptions::MOVERS_MAX,
-            };
-            Ok(report::run(&mut *state.app().connection()?, state.store(), &name, &options)?)
+            let change = get_change(&mut *state.app().connection()?, &name)?;
+            if change.file.allocation.is_none() {
+                return Err(RunError::NoAllocation(change.name).into());
+            }
+            let as_of = wish.as_of.unwrap_or_else(|| state.now());
+            if as_of > state.now() {
+                return Err(Problem::new(
+                    Code::InvalidValue,
+                    "`as_of` lies in the future: a report is of a moment that was.",
+                ));
+            }
+            let since =
+                wish.since.as_ref().map(|since| report::earlier(state.store(), &name, since.as_str())).transpose()?;
+            let arguments = json!({
+                "report": report_exceptions::new_report_id()?, "as_of": as_of, "periods": wish.periods, "since": since,
+                "exceptions_max": RunOptions::EXCEPTIONS_MAX, "movers_max": RunOptions::MOVERS_MAX,
+            });
+            start(state, &NewJob { kind: JobKind::Report, change: &name, arguments, actor: caller.actor() })
         })
         .await?;
-    let id = report.id.as_deref().unwrap_or_default();
-    let location = format!("/api/v1/changes/{}/reports/{id}", report.data.subject.change);
-    Ok(HttpResponse::Created().insert_header(("Location", location)).json(report))
+    Ok(accepted(&job))
+}
+
+/// A page of all exceptions of a report, by the charge's id.
+#[utoipa::path(get, path = "/api/v1/changes/{name}/reports/{id}/exceptions", tag = "reports",
+    params(("name" = String, Path), ("id" = String, Path), ExceptionQuery),
+    responses((status = 200, body = List<Object>), (status = 404, body = ProblemDocument)))]
+pub async fn exceptions(
+    _: Caller<Viewer>,
+    state: Data<AppState>,
+    path: Path<(ChangeName, ShortText)>,
+    query: Query<ExceptionQuery>,
+) -> Result<HttpResponse, Problem> {
+    let (name, id) = path.into_inner();
+    let page = state
+        .blocking(move |state| {
+            find(state, &name, id.as_str())?;
+            let text = |text: &ShortText| text.as_str().to_owned();
+            let filter = ExceptionFilter { class: query.class, charge: query.charge.as_ref().map(text) };
+            let request = PageRequest { after: query.after.as_ref().map(text), limit: query.limit };
+            Ok(state.store().read(|conn| report_exceptions::list(conn, id.as_str(), &filter, &request))?)
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(json!({ "items": page.items, "next": page.next })))
+}
+
+/// What a report says differently from an earlier one.
+#[utoipa::path(get, path = "/api/v1/changes/{name}/reports/{id}/difference", tag = "reports",
+    params(("name" = String, Path), ("id" = String, Path), DifferenceQuery),
+    responses((status = 200, body = Object), (status = 404, body = ProblemDocument)))]
+pub async fn difference(
+    _: Caller<Viewer>,
+    state: Data<AppState>,
+    path: Path<(ChangeName, ShortText)>,
+    query: Query<DifferenceQuery>,
+) -> Result<HttpResponse, Problem> {
+    let (name, id) = path.into_inner();
+    let since = state
+        .blocking(move |state| {
+            let (earlier, now) = (find(state, &name, query.from.as_str())?, find(state, &name, id.as_str())?);
+            Ok(Since::between(&earlier, &now.data))
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(since))
+}
+
+/// Whether a report's sign-offs count, and if not, why.
+#[utoipa::path(get, path = "/api/v1/changes/{name}/reports/{id}/signatures", tag = "reports",
+    params(("name" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = StandingAnswer), (status = 404, body = ProblemDocument)))]
+pub async fn standing(
+    _: Caller<Viewer>,
+    state: Data<AppState>,
+    path: Path<(ChangeName, ShortText)>,
+) -> Result<Json<StandingAnswer>, Problem> {
+    let (name, id) = path.into_inner();
+    let answer = state
+        .blocking(move |state| {
+            let change = get_change(&mut *state.app().connection()?, &name)?;
+            let (report, faults) = report::standing(state.store(), &change, id.as_str())?;
+            Ok(StandingAnswer {
+                counts: report.clean && faults.is_empty() && !report.signatures.is_empty(),
+                id: report.id,
+                sha256: report.sha256,
+                clean: report.clean,
+                faults,
+                signatures: report.signatures.into_iter().map(SignatureAnswer::from).collect(),
+            })
+        })
+        .await?;
+    Ok(Json(answer))
 }
 
 /// A report, held against its checksum, as JSON or as one self-contained page.
@@ -157,7 +313,13 @@ pub async fn sign(
     let report = state
         .blocking(move |state| {
             find(state, &name, id.as_str())?;
-            Ok(report::sign(state.store(), id.as_str(), caller.actor(), wish.role.as_str(), state.now())?)
+            let word = Word {
+                approves: wish.approves,
+                comment: wish.comment.as_str(),
+                sha256: wish.sha256.as_ref().map(ShortText::as_str),
+                ..Word::approving(caller.actor(), wish.role.as_str(), state.now())
+            };
+            Ok(report::sign(state.store(), id.as_str(), word)?)
         })
         .await?;
     Ok(HttpResponse::Created().json(report))
@@ -171,11 +333,7 @@ fn find(state: &AppState, name: &ChangeName, id: &str) -> Result<Report, Problem
 
 impl From<reports::Report> for ReportAnswer {
     fn from(report: reports::Report) -> Self {
-        let signatures = report.signatures.into_iter().map(|signature| SignatureAnswer {
-            name: signature.name,
-            role: signature.role,
-            at: Instant::from_micros(signature.at),
-        });
+        let signatures = report.signatures.into_iter().map(SignatureAnswer::from);
         Self {
             id: report.id,
             change: report.change,
@@ -183,8 +341,21 @@ impl From<reports::Report> for ReportAnswer {
             as_of: report.as_of,
             clean: report.clean,
             exceptions: report.exceptions,
+            unexplained: report.unexplained,
             sha256: report.sha256,
             signatures: signatures.collect(),
+        }
+    }
+}
+
+impl From<reports::Signature> for SignatureAnswer {
+    fn from(signature: reports::Signature) -> Self {
+        Self {
+            name: signature.name,
+            role: signature.role,
+            at: Instant::from_micros(signature.at),
+            approves: signature.approves,
+            comment: signature.comment,
         }
     }
 }

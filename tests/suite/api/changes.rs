@@ -74,8 +74,10 @@ fn a_change_goes_live_over_http_and_comes_back() {
         assert_eq!(api.send(&upload).status.as_u16(), 200);
         done(&api, "POST", "/api/v1/flags", &serde_json::from_str(FLAG).unwrap());
         assert_eq!(sent(&api, "PUT", &stage, &json!({ "to": "live" })).0, 409, "no report is signed");
-        let report = done(&api, "POST", &format!("{CHANGE}/reports"), &json!({}));
-        let id = report["id"].as_str().unwrap_or_else(|| panic!("{report}"));
+        let job = done(&api, "POST", &format!("{CHANGE}/reports"), &json!({}));
+        let job = super::jobs::ended(&api, job["url"].as_str().unwrap());
+        assert_eq!((&job["state"], &job["result"]["clean"]), (&json!("done"), &json!(true)), "{job}");
+        let id = job["result"]["report"].as_str().unwrap_or_else(|| panic!("{job}"));
         done(&api, "POST", &format!("{CHANGE}/reports/{id}/signatures"), &json!({ "role": "finance" }));
         let untried = sent(&api, "PUT", &stage, &json!({ "to": "live" }));
         assert!(untried.0 == 409 && untried.1["detail"].as_str().unwrap().contains("laws"), "{untried:?}");

@@ -84,7 +84,7 @@ fn create(store: &Store, change: &str) -> String {
 fn runner(database: &TestDatabase, ttl: Duration, work: Work) -> Runner {
     let store = Store::open(database.database()).unwrap();
     let leases = Leases::start(store.clone(), ttl).unwrap();
-    let surroundings = Surroundings { store, app: database.database() };
+    let surroundings = Surroundings { store, app: database.database(), reports: database.database() };
     Runner::start(leases, surroundings, vec![(JobKind::Verify, work)]).unwrap()
 }
 

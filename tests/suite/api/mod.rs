@@ -63,7 +63,8 @@ impl Api {
     pub fn new(database: &TestDatabase) -> Self {
         let api = Self::without_jobs(database);
         let leases = Leases::start(api.state.store().clone(), Leases::TTL).unwrap();
-        let surroundings = Surroundings { store: api.state.store().clone(), app: database.database() };
+        let surroundings =
+            Surroundings { store: api.state.store().clone(), app: database.database(), reports: database.database() };
         Self { _runner: Some(Runner::start(leases, surroundings, kinds()).unwrap()), ..api }
     }
 

@@ -234,7 +234,7 @@ fn now() -> Instant {
 }
 
 fn options() -> RunOptions<'static> {
-    RunOptions { periods: &[], as_of: now(), actor: "test", exceptions_max: 20, movers_max: 5 }
+    RunOptions { exceptions_max: 20, movers_max: 5, ..RunOptions::of(now(), "test") }
 }
 
 /// Lets the old application write at least so many rows, as the process of its own that it is.

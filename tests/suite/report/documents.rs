@@ -45,7 +45,13 @@ fn faulty(ledger: &mut Ledger) {
 fn report(ledger: &mut Ledger) -> Report {
     let mut report = Report::new(subject(), ledger.compare(), Beside::default()).unwrap().with_id("0001");
     let at = Instant::parse("2026-12-01T08:30:00Z").unwrap();
-    report.signatures.push(SignOff { name: String::from("Grace <H>"), role: String::from("finance"), at });
+    report.signatures.push(SignOff {
+        name: String::from("Grace <H>"),
+        role: String::from("finance"),
+        at,
+        approves: true,
+        comment: String::new(),
+    });
     report
 }
 

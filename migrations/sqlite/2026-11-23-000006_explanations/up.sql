@@ -30,7 +30,7 @@ CREATE TABLE svc_changeover_report_exceptions (
     class     TEXT NOT NULL,
     data      TEXT NOT NULL,
     PRIMARY KEY (report, charge_id)
-)) STRICT;
+) STRICT;
 CREATE INDEX svc_changeover_report_exceptions_of_class ON svc_changeover_report_exceptions (report, class, charge_id);
 
 -- What each chunk of a comparison found: a run that was interrupted goes on after them, and a later report can use them again.
@@ -39,7 +39,7 @@ CREATE TABLE svc_changeover_report_parts (
     number INTEGER NOT NULL,
     data   TEXT NOT NULL,
     PRIMARY KEY (report, number)
-)) STRICT;
+) STRICT;
 
 -- What a list of reports tells without reading their data.
 ALTER TABLE svc_changeover_reports ADD COLUMN unexplained INTEGER NOT NULL DEFAULT 0;

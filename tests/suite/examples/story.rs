@@ -213,7 +213,7 @@ impl<'a> Installed<'a> {
     }
 
     fn report(&self) -> Report {
-        run(&mut self.database.connection(), &self.store, &self.model.name, &options()).unwrap()
+        run(&mut self.database.connection(), &self.store, &self.model.name, &options(), &mut |_, _| true).unwrap()
     }
 
     fn assert_clean_and_exact(&self) -> Report {

@@ -177,7 +177,19 @@ fn allocation(document: &mut Document<'_>, root: &Section<'_>) -> Option<Allocat
     let expected_payers = document.find_text(&section, "expected_payers", QUERY);
     let reverses = document.find_text(&section, "reverses", QUERY);
     let exponent = document.integer(&section, "exponent", (0, 18)).and_then(|number| u16::try_from(number.value).ok());
-    let scale = document.integer(&section, "scale", (0, 18)).and_then(|number| u16::try_from(number.value).ok());
+    let scale = document.integer(&section, "scale", (0, 18));
+    if let Some(scale) =
+        scale.as_ref().filter(|scale| exponent.is_some_and(|exponent| i64::from(exponent) != scale.value))
+    {
+        let what = format!("`scale` is {}, and `exponent` is another number of decimals", scale.value);
+        document.mistake(
+            &section,
+            scale.line,
+            &what,
+            "leave `exponent` out: amounts are shown with the scale's decimals",
+        );
+    }
+    let scale = scale.and_then(|number| u16::try_from(number.value).ok());
     Some(Allocation {
         line,
         charges: charges?,

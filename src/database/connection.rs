@@ -88,6 +88,7 @@ impl DatabaseConnection {
                     "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
                      PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON",
                 )?;
+                super::hash::register(&mut connection)?;
                 Ok(Self::Sqlite(connection))
             }
         }

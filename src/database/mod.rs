@@ -3,6 +3,7 @@
 
 mod connection;
 mod error;
+mod hash;
 mod listen;
 mod pool;
 mod row;

@@ -1,7 +1,9 @@
 //! Comparisons and reports on tables whose every row the test writes itself.
 
+mod chunks;
 mod classes;
 mod commands;
 mod documents;
 mod input;
 mod ledger;
+mod scale;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
-use crate::primitives::{ChangeName, FlagKey};
+use crate::primitives::{ChangeName, FlagKey, PeriodScheme};
 
 /// A value and the line of the change file (from 1) on which it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,8 +256,8 @@ pub struct Routing {
     pub line: usize,
     /// The flag that decides; its variants are `old` and `new`.
     pub flag: FlagKey,
-    /// So far always `month`.
-    pub period: String,
+    /// How the change counts its periods.
+    pub period: PeriodScheme,
     /// Query with the parameter `:user` that returns the user's group.
     pub group_of_user: Option<Located<String>>,
 }

@@ -7,6 +7,7 @@ mod file;
 mod loss;
 mod mistake;
 mod parse;
+mod periods;
 mod stage;
 
 pub use file::{

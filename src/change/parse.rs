@@ -9,7 +9,8 @@ use super::file::{
 };
 use super::loss::{losses, stages};
 use super::mistake::{Mistake, shown};
-use crate::primitives::{ChangeName, FlagKey};
+use super::periods::period_scheme;
+use crate::primitives::{ChangeName, FlagKey, PeriodScheme};
 
 /// No change file that a person wrote is longer; a longer one is a wrong file.
 const BYTES_MAX: usize = 1 << 20;
@@ -139,13 +140,13 @@ fn on_error(document: &mut Document<'_>, section: &Section<'_>) -> Option<OnErro
 /// A change that only moves rows may leave [routing] out: its flag is then called as the change is.
 fn default_routing(name: &ChangeName) -> Option<Routing> {
     let flag = FlagKey::new(name.as_str()).ok()?;
-    Some(Routing { line: 0, flag, period: String::from("month"), group_of_user: None })
+    Some(Routing { line: 0, flag, period: PeriodScheme::default(), group_of_user: None })
 }
 
 fn routing(document: &mut Document<'_>, root: &Section<'_>) -> Option<Routing> {
     let (table, line) = document.table(root, "routing", "write [routing] on a line of its own")?;
     let section = Section { table, line, name: Some(String::from("[routing]")) };
-    document.refuse_unknown_keys(&section, &["flag", "period", "group_of_user"]);
+    document.refuse_unknown_keys(&section, &["flag", "period", "time_zone", "group_of_user"]);
     let flag = document.text(&section, "flag", "\"billing-allocation\"");
     let flag = flag.and_then(|flag| match FlagKey::new(&flag.value) {
         Ok(flag) => Some(flag),
@@ -154,15 +155,9 @@ fn routing(document: &mut Document<'_>, root: &Section<'_>) -> Option<Routing> {
             None
         }
     });
-    let period = document.find_text(&section, "period", "\"month\"");
-    if let Some(period) = &period
-        && period.value != "month"
-    {
-        let what = format!("`period` is {}, and only months are known", shown(&period.value));
-        document.mistake(&section, period.line, &what, "write period = \"month\"");
-    }
+    let period = period_scheme(document, &section);
     let group_of_user = document.find_text(&section, "group_of_user", "\"SELECT … WHERE user_id = :user\"");
-    Some(Routing { line, flag: flag?, period: String::from("month"), group_of_user })
+    Some(Routing { line, flag: flag?, period: period?, group_of_user })
 }
 
 fn allocation(document: &mut Document<'_>, root: &Section<'_>) -> Option<Allocation> {
@@ -415,7 +410,7 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_at_once_each_with_line_and_remedy() {
-        let text = "format = 2\nname = \"Billing\"\nflags = 1\n[routing]\nflag = \"a/b\"\nperiod = \"week\"\n\
+        let text = "format = 2\nname = \"Billing\"\nflags = 1\n[routing]\nflag = \"a/b\"\nperiod = \"fortnight\"\n\
             [[forward]]\nint = \"a\"\ninsert = true\nfrom = \"\"\nkey = 3\nidentity = [\"a\", \"a\"]\n\
             columns = { a = \"1\", A = \"2\" }\nquery = \"SELECT 1\"\nsplit = { amount = \"x\", by = \"x\" }\n\
             [[forward.follows]]\ntable = \"t\"\nby = \"c\"\n[allocation]\nexponent = 19\n";
@@ -425,7 +420,7 @@ mod tests {
             "line 2: `Billing` is not a valid change name",
             "line 3: there is no key `flags`; remove it; known here",
             "line 5, [routing]: `a/b` is not a valid flag key",
-            "line 6, [routing]: `period` is `week`",
+            "line 6, [routing]: `period` is `fortnight`",
             "line 7, f1: `into` is missing",
             "line 8, f1: there is no key `int`; write `into` if that is meant",
             "line 9, f1: `insert` belongs to backward blocks",

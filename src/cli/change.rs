@@ -365,6 +365,9 @@ fn run_close(
     arguments: &CloseArguments,
 ) -> anyhow::Result<u8> {
     let change = installed(connection, arguments.name.as_ref())?;
+    if change.file.is_routed() {
+        change.file.routing.period.check(arguments.before).with_context(|| format!("change `{}`", change.name))?;
+    }
     let store = settings.open_store()?;
     let period = arguments.before.to_string();
     let deed = settings.deed(&arguments.reason);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use super::{Output, Settings};
 use crate::flags::{Context, Flag, Rejected, context_of_line};
-use crate::primitives::{CohortName, Period};
+use crate::primitives::CohortName;
 use crate::routing::{ChangePreview, Counted, Plan, Preview};
 use crate::store::{Memory, Store};
 
@@ -76,7 +76,7 @@ impl PreviewArguments {
         for rejected in &rejections {
             output.note(&format!("line {} {}", rejected.line, rejected.what));
         }
-        let preview = plan.finish(&app, counted, Period::containing(jiff::Timestamp::now().into()))?;
+        let preview = plan.finish(&app, counted, jiff::Timestamp::now().into())?;
         output.result(&preview, &text(&preview));
         Ok(())
     }

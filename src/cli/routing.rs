@@ -18,7 +18,7 @@ pub struct AssignArguments {
     /// The change; may be left out if only one is installed that has an [allocation]
     change: Option<ChangeName>,
 
-    /// The period, as YYYY-MM
+    /// The period, such as 2026-12, 2026-Q4, 2026-W47 or the day on which it begins, as the change counts them
     #[arg(long, value_name = "PERIOD", required_unless_present_any = ["list", "history"])]
     period: Option<Period>,
 
@@ -63,7 +63,7 @@ pub fn assign(settings: &Settings, output: &Output, arguments: AssignArguments) 
         _ if arguments.history.is_some() => history(&mut connection, output, &change, &arguments)?,
         (Some(_), Some(period)) => move_group(settings, &mut connection, output, &change, &arguments, period)?,
         (None, Some(period)) => assign_period(settings, &mut connection, output, &change, period)?,
-        (_, None) => anyhow::bail!("say which period: --period YYYY-MM"),
+        (_, None) => anyhow::bail!("say which period: --period PERIOD"),
     }
     Ok(0)
 }

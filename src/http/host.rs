@@ -14,7 +14,7 @@ use super::ofrep::{Denied, Host, Prepared, offer, query_value};
 use super::problem::Problem;
 use super::state::AppState;
 use crate::flags::{Context, Evaluation, Failure, Served, Snapshot, SnapshotFlag, Why};
-use crate::primitives::{ChangeName, Instant, Period};
+use crate::primitives::{ChangeName, Instant};
 use crate::routing::{Question, RoutingError, Side};
 use crate::store::tokens::{Refusal, token_id};
 use crate::translation::TranslationError;
@@ -56,7 +56,7 @@ impl Host for AppState {
             return Evaluation::Failed(Failure::TargetingKeyMissing { flag: key.to_string() });
         };
         let at = self.now();
-        let question = Question { change, user, period: Period::containing(at), actor: "ofrep", at };
+        let question = Question { change, user, period: None, actor: "ofrep", at };
         let (side, why) = match self.router().side_of_user(snapshot, &question) {
             Ok(answer) => (answer.side, answer.because.why()),
             Err(error) => match root(&error) {

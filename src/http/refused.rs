@@ -64,7 +64,7 @@ impl From<RoutingError> for Problem {
             E::Database(error) => return error.into(),
             E::Translation(error) => return error.into(),
             E::NotInstalled(_) | E::NoneInstalled | E::SeveralInstalled { .. } => Code::ChangeNotFound,
-            E::UnknownSide(_) | E::InvalidGroup | E::NoReason => Code::InvalidValue,
+            E::UnknownSide(_) | E::InvalidGroup | E::NoReason | E::Period { .. } => Code::InvalidValue,
             E::NoAllocation(_)
             | E::NoGroupOfUser(_)
             | E::NoUserParameter(_)
@@ -99,6 +99,7 @@ impl From<RunError> for Problem {
             RunError::Translation(error) | RunError::Compare(CompareError::Translation(error)) => error.into(),
             RunError::Store(error) => error.into(),
             RunError::Database(error) | RunError::Compare(CompareError::Database(error)) => error.into(),
+            RunError::Period { .. } => told(Code::InvalidValue, &error),
             RunError::NotFound(_) => told(Code::ReportNotFound, &error),
             RunError::NoAllocation(_) | RunError::NoCharges { .. } | RunError::NotClean { .. } | RunError::Stopped => {
                 told(Code::Refused, &error)

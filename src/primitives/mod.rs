@@ -5,9 +5,11 @@ mod dialect;
 mod instant;
 mod name;
 mod period;
+mod period_scheme;
 
 pub use currency::exponent_of;
 pub use dialect::Dialect;
 pub use instant::Instant;
 pub use name::{ChangeName, CohortName, FlagKey, InvalidName, VariantName};
-pub use period::{InvalidPeriod, Period};
+pub use period::{InvalidPeriod, Period, PeriodKind};
+pub use period_scheme::{InvalidTable, NoPeriod, PeriodScheme};

@@ -7,7 +7,7 @@ use super::document::{Basis, Beside, DeclaredLoss, Report, ReportError, SignOff,
 use super::keeping::{Keeper, Telling, exceptions_sha256};
 use crate::change::{Block, ChangeFile, Loss};
 use crate::database::{DatabaseConnection, DatabaseError};
-use crate::primitives::{ChangeName, Instant, Period};
+use crate::primitives::{ChangeName, Instant, NoPeriod, Period};
 use crate::store::audit::{self, AuditEntry};
 use crate::store::explanations::{self, StoredExplanation};
 use crate::store::report_standing::{self, Now};
@@ -69,6 +69,12 @@ pub enum RunError {
         "report `{id}` has differences that nobody explains ({unexplained} charges): explain them and run it again, or reject it"
     )]
     NotClean { id: String, unexplained: u64 },
+    #[error("change `{change}`: {source}")]
+    Period {
+        change: ChangeName,
+        #[source]
+        source: NoPeriod,
+    },
     #[error("there is no report `{0}`: `changeover report list CHANGE` lists them")]
     NotFound(String),
     #[error("the report was stopped before it was done: nothing is stored")]
@@ -99,6 +105,7 @@ pub fn run(
 ) -> Result<Report, RunError> {
     let change = get_change(application, name)?;
     let allocation = change.file.allocation.as_ref().ok_or_else(|| RunError::NoAllocation(name.clone()))?;
+    check_periods(&change.file, options)?;
     let mut beside = beside(service, name, options)?;
     let asked: Vec<String> = beside.explanations.iter().flat_map(|one| one.charges.iter().cloned()).collect();
     let periods = texts(options.periods);
@@ -185,6 +192,7 @@ pub fn what_if(
     options: &RunOptions<'_>,
 ) -> Result<Report, RunError> {
     let allocation = file.allocation.as_ref().ok_or_else(|| RunError::NoAllocation(file.name.clone()))?;
+    check_periods(file, options)?;
     let periods = texts(options.periods);
     let request = CompareRequest {
         periods: &periods,
@@ -197,6 +205,15 @@ pub fn what_if(
     let comparison = comparison.finished().ok_or(RunError::Stopped)?;
     refuse_no_charges(&periods, comparison.charges())?;
     Ok(Report::new(subject(file, options, periods), comparison, Beside::default())?)
+}
+
+/// A change that only moves rows has no periods of its own.
+fn check_periods(file: &ChangeFile, options: &RunOptions<'_>) -> Result<(), RunError> {
+    if !file.is_routed() {
+        return Ok(());
+    }
+    let refused = |source| RunError::Period { change: file.name.clone(), source };
+    options.periods.iter().try_for_each(|period| file.routing.period.check(*period).map_err(refused))
 }
 
 fn texts(periods: &[Period]) -> Vec<String> {

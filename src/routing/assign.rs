@@ -80,6 +80,7 @@ pub fn assign(
     snapshot: &Snapshot,
     assigning: &Assigning<'_>,
 ) -> Result<AssignReceipt, RoutingError> {
+    change.check_period(assigning.period)?;
     let standing = lock_standing(connection, &change.name, Hold::Shared)?;
     standing.check_writable(&change.name, assigning.period)?;
     check_one_group_each(connection, change, &standing.open_period)?;

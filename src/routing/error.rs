@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::change::Stage;
 use crate::database::DatabaseError;
-use crate::primitives::{ChangeName, FlagKey, Period};
+use crate::primitives::{ChangeName, FlagKey, NoPeriod, Period};
 use crate::translation::TranslationError;
 
 /// Why a side could not be told, recorded or moved.
@@ -58,6 +58,12 @@ pub enum RoutingError {
          so merge these groups or correct the query"
     )]
     ChargeInTwoGroups { change: ChangeName, charges: String },
+    #[error("change `{change}`: {source}")]
+    Period {
+        change: ChangeName,
+        #[source]
+        source: NoPeriod,
+    },
     #[error("`{0}` is not a side: write old or new")]
     UnknownSide(String),
     #[error("a group's id is 1 to 1000 bytes of text")]

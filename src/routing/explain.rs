@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::decide::Decider;
 use super::error::RoutingError;
 use super::list::{self, Event};
-use super::question::{Because, Question, Router};
+use super::question::{Because, Question, Router, period_of};
 use super::side::{GroupId, Side};
 use crate::change::Stage;
 use crate::flags::{
@@ -61,9 +61,10 @@ impl Router {
     /// What [`Router::side_of_user`] would answer, and why; nothing is recorded.
     pub fn explain(&self, snapshot: &Snapshot, question: &Question<'_>) -> Result<RoutedExplanation, RoutingError> {
         let known = self.known_now(question.change)?;
+        let period = period_of(question, &known)?;
         let mut connection = self.database().connection()?;
         let group = known.lookup.find(&mut connection, question.user)?;
-        let (standing, settled) = self.settled_of(question, group.as_ref())?;
+        let (standing, settled) = self.settled_of(question, (group.as_ref(), period))?;
         let decider = Decider::new(&known.change, snapshot, |cohort| self.widen(cohort, &known));
         // A flag that is not there, or was not as of an earlier version, says nothing; what is recorded holds all the same.
         let (rules, recorded) = match (&group, decider) {
@@ -89,9 +90,8 @@ impl Router {
             ),
             other => other.sentence(),
         };
-        let recorded = recorded.into_iter().filter(|event| event.assignment.period == question.period).collect();
+        let recorded = recorded.into_iter().filter(|event| event.assignment.period == period).collect();
         let (change, user) = (question.change.clone(), question.user.to_owned());
-        let period = question.period;
         Ok(RoutedExplanation { change, stage: standing, period, user, group, side, sentence, recorded, rules, because })
     }
 }
@@ -100,7 +100,8 @@ impl Router {
 pub struct Peek<'a> {
     pub router: &'a Router,
     pub snapshot: &'a Snapshot,
-    pub period: Period,
+    /// `None`: the one that contains `at`.
+    pub period: Option<Period>,
     pub at: Instant,
 }
 

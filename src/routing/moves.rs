@@ -50,6 +50,7 @@ pub fn move_group(
     if wanted.reason.trim().is_empty() {
         return Err(RoutingError::NoReason);
     }
+    change.check_period(wanted.period)?;
     connection.in_transaction_with_retry(ATTEMPTS, RoutingError::is_retryable, |connection| {
         // Alone: two moves of one group must each see what the other left behind.
         let standing = lock_standing(connection, &change.name, Hold::Exclusive)?;

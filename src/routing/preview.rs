@@ -139,7 +139,7 @@ impl Plan {
 
     /// A prerequisite that routes a change is asked without recording anything.
     fn evaluate<'s>(&self, snapshot: &'s Snapshot, context: &Context, router: &Router) -> Evaluation<'s> {
-        let world = Peek { router, snapshot, period: Period::containing(self.at), at: self.at };
+        let world = Peek { router, snapshot, period: None, at: self.at };
         match snapshot.find_flag(self.key.as_str()) {
             Some(flag) => snapshot.evaluate_in(flag, Asked { context, now: self.at }, &world),
             None => Evaluation::Failed(Failure::FlagNotFound { key: self.key.to_string() }),
@@ -165,10 +165,10 @@ impl Plan {
         Ok(())
     }
 
-    /// The result. Sides recorded for `period` are told.
-    pub fn finish(&self, app: &Database, mut counted: Counted, period: Period) -> Result<Preview, RoutingError> {
+    /// The result. Sides recorded for the period that contains `now` are told.
+    pub fn finish(&self, app: &Database, mut counted: Counted, now: Instant) -> Result<Preview, RoutingError> {
         let change = match &self.change {
-            Some(change) => Some(self.count_groups(&mut *app.connection()?, change, &mut counted, period)?),
+            Some(change) => Some(self.count_groups(&mut *app.connection()?, change, &mut counted, now)?),
             None => None,
         };
         let moves = &counted.moves;
@@ -193,9 +193,10 @@ impl Plan {
         connection: &mut DatabaseConnection,
         name: &ChangeName,
         counted: &mut Counted,
-        period: Period,
+        now: Instant,
     ) -> Result<ChangePreview, RoutingError> {
         let change = RoutedChange::get(connection, name)?;
+        let period = change.period_at(now)?;
         let stage = lock_standing(connection, name, Hold::Shared)?.stage;
         let mut widening = Widening { lookup: GroupLookup::prepare(connection, &change)?, known: HashMap::new() };
         let before = match self.before.find_flag(self.key.as_str()) {

@@ -35,7 +35,8 @@ pub struct Question<'a> {
     pub change: &'a ChangeName,
     /// The user's id, as text.
     pub user: &'a str,
-    pub period: Period,
+    /// `None`: the one that contains `at`.
+    pub period: Option<Period>,
     /// Who asks, as it stands next to an assignment that this question makes.
     pub actor: &'a str,
     pub at: Instant,
@@ -166,14 +167,14 @@ impl Router {
             let unknown = Answer { side: Side::Old, group: None, because: Because::UnknownUser };
             return Ok(Some(self.everybody(question.change)?.unwrap_or(unknown)));
         };
-        let (standing, recorded) =
-            find_side(&mut *self.database.connection()?, question.change, question.period, &group)?;
+        let period = period_of(question, known)?;
+        let (standing, recorded) = find_side(&mut *self.database.connection()?, question.change, period, &group)?;
         if standing.installed_at != known.change.installed_at {
             return Ok(None);
         }
-        let (side, because) = match settled(&standing, recorded, question.period) {
+        let (side, because) = match settled(&standing, recorded, period) {
             Some(settled) => settled,
-            None => self.record_first(snapshot, question, known, &group)?,
+            None => self.record_first(snapshot, question, known, (&group, period))?,
         };
         Ok(Some(Answer { side, group: Some(group), because }))
     }
@@ -184,7 +185,7 @@ impl Router {
         snapshot: &Snapshot,
         question: &Question<'_>,
         known: &Known,
-        group: &GroupId,
+        (group, period): (&GroupId, Period),
     ) -> Result<(Side, Because), RoutingError> {
         let decider = Decider::new(&known.change, snapshot, |cohort| self.widen(cohort, known))?;
         let flagged = decider.side_of(group, question.at)?;
@@ -195,7 +196,7 @@ impl Router {
             reason: &reason,
             flag_version: Some(decider.flag_version()),
         };
-        let (change, period) = (question.change, question.period);
+        let change = question.change;
         let mut connection = self.database.connection()?;
         connection.in_transaction_with_retry(ATTEMPTS, RoutingError::is_retryable, |connection| {
             let standing = lock_standing(connection, change, Hold::Shared)?;
@@ -233,7 +234,7 @@ impl Router {
     pub(super) fn settled_of(
         &self,
         question: &Question<'_>,
-        group: Option<&GroupId>,
+        (group, period): (Option<&GroupId>, Period),
     ) -> Result<(Stage, Option<(Side, Because)>), RoutingError> {
         let mut connection = self.database.connection()?;
         let Some(group) = group else {
@@ -241,8 +242,8 @@ impl Router {
             let everybody = stage.is_everybody_new().then_some((Side::New, Because::EverybodyNew { stage }));
             return Ok((stage, everybody.or(Some((Side::Old, Because::UnknownUser)))));
         };
-        let (standing, recorded) = find_side(&mut connection, question.change, question.period, group)?;
-        Ok((standing.stage, settled(&standing, recorded, question.period)))
+        let (standing, recorded) = find_side(&mut connection, question.change, period, group)?;
+        Ok((standing.stage, settled(&standing, recorded, period)))
     }
 
     fn known(&self, change: &ChangeName) -> Result<Arc<Known>, RoutingError> {
@@ -276,6 +277,14 @@ impl Router {
             Ok(Arc::new(widened))
         };
         self.widened.try_get_with(key, load).map_err(RoutingError::Shared)
+    }
+}
+
+/// The period that is asked for, if the change has it.
+pub(super) fn period_of(question: &Question<'_>, known: &Known) -> Result<Period, RoutingError> {
+    match question.period {
+        Some(period) => known.change.check_period(period).map(|()| period),
+        None => known.change.period_at(question.at),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::error::RoutingError;
 use crate::change::Stage;
 use crate::database::{DatabaseConnection, Row};
-use crate::primitives::{ChangeName, Dialect, FlagKey, Period};
+use crate::primitives::{ChangeName, Dialect, FlagKey, Instant, Period, PeriodScheme};
 use crate::sql::names::own;
 use crate::translation::InstalledChange;
 use crate::translation::own::{get_change, list_changes};
@@ -13,6 +13,8 @@ use crate::translation::own::{get_change, list_changes};
 pub struct RoutedChange {
     pub name: ChangeName,
     pub flag: FlagKey,
+    /// How its periods are counted.
+    pub periods: PeriodScheme,
     pub(super) group_of_user: String,
     pub(super) charges: String,
     pub(super) group: String,
@@ -72,6 +74,18 @@ impl RoutedChange {
         }
     }
 
+    /// Refuses a period that the change does not have.
+    pub fn check_period(&self, period: Period) -> Result<(), RoutingError> {
+        let refused = |source| RoutingError::Period { change: self.name.clone(), source };
+        self.periods.check(period).map_err(refused)
+    }
+
+    /// The period that contains an instant.
+    pub fn period_at(&self, at: Instant) -> Result<Period, RoutingError> {
+        let refused = |source| RoutingError::Period { change: self.name.clone(), source };
+        self.periods.containing(at).map_err(refused)
+    }
+
     fn of(change: InstalledChange) -> Result<Self, RoutingError> {
         let (name, file) = (change.name, change.file);
         let allocation = file.allocation.ok_or_else(|| RoutingError::NoAllocation(name.clone()))?;
@@ -79,6 +93,7 @@ impl RoutedChange {
         Ok(Self {
             name,
             flag: file.routing.flag,
+            periods: file.routing.period,
             group_of_user: group_of_user.value,
             charges: allocation.charges.value,
             group: allocation.group.value,

@@ -22,7 +22,7 @@ pub use random::Random;
 
 use super::{Output, Settings};
 use crate::database::{DatabaseConnection, DatabaseUrl};
-use crate::primitives::{Instant, Period};
+use crate::primitives::{Instant, PeriodScheme};
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -92,7 +92,7 @@ fn load(url: &DatabaseUrl, output: &Output, data: &DataArguments) -> anyhow::Res
 fn load_example(connection: &mut DatabaseConnection, data: &DataArguments) -> anyhow::Result<serde_json::Value> {
     Ok(match data.example {
         Example::VideoHosting => {
-            let running = Period::containing(Instant::from(jiff::Timestamp::now()));
+            let running = PeriodScheme::default().containing(Instant::from(jiff::Timestamp::now()))?;
             let plan = video_hosting::Plan { charges: data.charges, seed: data.seed, running };
             serde_json::to_value(video_hosting::load(connection, &plan)?)?
         }

@@ -10,7 +10,6 @@ use super::{DataArguments, Example};
 use crate::change::ChangeFile;
 use crate::cli::{Output, Settings, serve};
 use crate::database::{Database, DatabaseUrl};
-use crate::primitives::Period;
 use crate::routing::{Question, Router, Side};
 use crate::store::tokens::{self, Role};
 use crate::store::{Memory, Origin, Store};
@@ -76,7 +75,7 @@ fn one_of_each_side(store: Store, file: &ChangeFile, example: Example) -> anyhow
     let mut found: Vec<(Side, String)> = Vec::new();
     for user in users {
         let at = now();
-        let question = Question { change: &file.name, user: &user, period: Period::containing(at), actor: ACTOR, at };
+        let question = Question { change: &file.name, user: &user, period: None, actor: ACTOR, at };
         let side = router.side_of_user(&snapshot, &question)?.side;
         if !found.iter().any(|(known, _)| *known == side) {
             found.push((side, user));

@@ -13,7 +13,7 @@ use crate::allocation::Comparison;
 use crate::change::{ChangeFile, Stage};
 use crate::cli::Output;
 use crate::database::{Database, DatabaseConnection, DatabaseError, DatabaseUrl};
-use crate::primitives::{Instant, Period};
+use crate::primitives::{Instant, Period, PeriodScheme};
 use crate::routing::{Wish, change_stage};
 use crate::sql::model::ChangeModel;
 use crate::store::Store;
@@ -62,7 +62,7 @@ impl<'a> Story<'a> {
         let loaded = load_example(&mut *database.connection()?, data)?;
         narrator.step("load", &format!("{}: {}", data.example.name(), described(&loaded)));
         let period = match data.example {
-            Example::VideoHosting => Period::containing(now()),
+            Example::VideoHosting => PeriodScheme::default().containing(now())?,
             // Nearly all of the sample's charges are of this month.
             Example::CloudCosts => "2024-09".parse()?,
         };

@@ -7,7 +7,7 @@ use super::example::{Example, LoadError, create_tables, settle};
 use super::insert::{Field, Insert};
 use super::random::Random;
 use crate::database::{DatabaseConnection, DatabaseError};
-use crate::primitives::Period;
+use crate::primitives::{Period, PeriodScheme};
 
 /// Months of history, the running one included.
 const PERIODS: u64 = 4;
@@ -67,7 +67,7 @@ impl Plan {
     pub fn periods(&self) -> Vec<Period> {
         let mut periods = vec![self.running];
         for _ in 1..PERIODS {
-            periods.extend(periods.last().map(|period| period.previous()));
+            periods.extend(periods.last().and_then(|period| PeriodScheme::default().previous(*period).ok()));
         }
         periods.reverse();
         periods

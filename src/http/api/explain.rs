@@ -94,7 +94,6 @@ pub fn explained(
     };
     let flag = snapshot.find_flag(key.as_str()).ok_or_else(missing)?;
     let Explaining { context, at, period } = asked;
-    let period = period.unwrap_or_else(|| Period::containing(at));
     if let Some(change) = flag.flag().change() {
         return routed(snapshot, router, flag, (change, context, period, at));
     }
@@ -107,7 +106,7 @@ fn routed(
     snapshot: &Snapshot,
     router: &Router,
     flag: &SnapshotFlag,
-    (change, context, period, at): (&ChangeName, &Context, Period, Instant),
+    (change, context, period, at): (&ChangeName, &Context, Option<Period>, Instant),
 ) -> Result<ExplainAnswer, Problem> {
     let answer = |evaluation: &Evaluation<'_>, routing| ExplainAnswer {
         trace: FlagTrace::of(snapshot, flag, evaluation),

@@ -12,7 +12,7 @@ use crate::http::auth::{Caller, Viewer};
 use crate::http::input::UPLOAD_BYTES_MAX;
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
-use crate::primitives::{CohortName, FlagKey, Period, VariantName};
+use crate::primitives::{CohortName, FlagKey, VariantName};
 use crate::routing::{Counted, Plan, Preview};
 use crate::store::{StoreError, flag_versions};
 
@@ -247,7 +247,7 @@ impl Counting<'_> {
         if !self.batch.is_empty() {
             self.count()?;
         }
-        let preview = self.plan.finish(self.state.app(), self.counted, Period::containing(self.state.now()))?;
+        let preview = self.plan.finish(self.state.app(), self.counted, self.state.now())?;
         Ok(PreviewAnswer { preview, rejected: self.rejections.count, rejections: self.rejections.first })
     }
 }

@@ -87,7 +87,7 @@ fn a_prerequisite_that_routes_is_asked_without_recording() {
         let flags = [Flag::parse(&flag.to_string()).unwrap(), routed].map(|flag| VersionedFlag { flag, version: 1 });
         let snapshot = Snapshot::build(1, Instant::from_micros(0), flags.to_vec(), Vec::new());
         let (router, at) = (fixture.router(), Instant::from_micros(3_000));
-        let world = Peek { router: &router, snapshot: &snapshot, period: period(DECEMBER), at };
+        let world = Peek { router: &router, snapshot: &snapshot, period: Some(period(DECEMBER)), at };
         let page = snapshot.find_flag("page").unwrap();
         for (user, variant) in [("11", "on"), ("404", "off")] {
             let context = Context::of(user);

@@ -158,7 +158,7 @@ impl Fixture {
     }
 
     pub fn question<'a>(&'a self, user: &'a str, at: &str) -> Question<'a> {
-        Question { change: &self.name, user, period: period(at), actor: "ofrep", at: Instant::from_micros(3_000) }
+        Question { change: &self.name, user, period: Some(period(at)), actor: "ofrep", at: Instant::from_micros(3_000) }
     }
 
     /// What the bill run reads.

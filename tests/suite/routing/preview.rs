@@ -8,7 +8,7 @@ use changeover::primitives::Instant;
 use changeover::routing::{Counted, Plan, Preview, Side};
 use serde_json::json;
 
-use super::fixture::{Fixture, group, period, pilot_of, rollout_of};
+use super::fixture::{Fixture, group, pilot_of, rollout_of};
 use crate::support::each_database;
 
 const DECEMBER: &str = "2026-12";
@@ -28,7 +28,7 @@ fn preview(fixture: &Fixture, before: Snapshot, after: Flag, users: Option<&[&st
         }
         None => plan.count_all_groups(&app, &mut counted).unwrap(),
     }
-    plan.finish(&app, counted, period(DECEMBER)).unwrap()
+    plan.finish(&app, counted, Instant::parse("2026-12-10T12:00:00Z").unwrap()).unwrap()
 }
 
 #[test]

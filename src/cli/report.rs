@@ -79,6 +79,9 @@ pub struct RunArguments {
     /// An earlier report's id, or `last`: what is unchanged since is taken over, and the report says what differs
     #[arg(long, value_name = "REPORT", conflicts_with = "what_if")]
     since: Option<String>,
+    /// Keep checksums, so that a later report --since this one reads only what has changed; a report with --since does
+    #[arg(long, conflicts_with = "what_if")]
+    checksums: bool,
     /// The moment that the report names as its own, such as 2026-12-01T06:00:00Z [default: now]
     #[arg(long, value_name = "INSTANT")]
     as_of: Option<jiff::Timestamp>,
@@ -194,6 +197,7 @@ fn run_report(settings: &Settings, output: &Output, arguments: &RunArguments) ->
     }
     let options = RunOptions {
         periods: &arguments.periods,
+        checksums: arguments.checksums,
         exceptions_max: arguments.exceptions_max,
         movers_max: arguments.movers_max,
         ..RunOptions::of(as_of, &settings.actor)

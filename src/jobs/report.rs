@@ -19,6 +19,8 @@ struct Arguments {
     periods: Vec<Period>,
     #[serde(default)]
     since: Option<String>,
+    #[serde(default)]
+    checksums: bool,
     exceptions_max: usize,
     movers_max: usize,
 }
@@ -38,6 +40,7 @@ pub fn run(surroundings: &Surroundings, run: &Run) -> Result<Outcome, WorkError>
         exceptions_max: arguments.exceptions_max,
         movers_max: arguments.movers_max,
         since: arguments.since.as_deref(),
+        checksums: arguments.checksums,
         id: Some(&arguments.report),
     };
     let began = std::time::Instant::now();

@@ -33,6 +33,8 @@ pub struct RunOptions<'a> {
     pub movers_max: usize,
     /// An earlier report's id: what is unchanged since is taken over, and the report says what differs.
     pub since: Option<&'a str>,
+    /// True: keep checksums, so that a later report since this one reads only what has changed.
+    pub checksums: bool,
     /// The id that the report will have: a run that died with it is gone on with. Nothing: a new one.
     pub id: Option<&'a str>,
 }
@@ -48,6 +50,7 @@ impl<'a> RunOptions<'a> {
             exceptions_max: Self::EXCEPTIONS_MAX,
             movers_max: Self::MOVERS_MAX,
             since: None,
+            checksums: false,
             id: None,
         }
     }
@@ -119,10 +122,10 @@ pub fn run(
         exceptions_max: options.exceptions_max,
         movers_max: options.movers_max,
         asked_charges: &asked,
+        checksums: options.checksums || options.since.is_some(),
         ..CompareRequest::of(allocation)
     };
-    let compared =
-        compare(application, &request, &mut Keeper { store: service, id: &id, earlier: options.since, tell });
+    let compared = compare(application, &request, &mut Keeper::new(service, &id, options.since, tell));
     let comparison = match compared.map(Compared::finished) {
         Ok(Some(comparison)) => comparison,
         ended => {

@@ -136,6 +136,7 @@ tables! {
     report_exceptions = "svc_changeover_report_exceptions" (report, charge_id) {
         report -> Text,
         charge_id -> Text,
+        part -> BigInt,
         class -> Text,
         data -> Text,
     }

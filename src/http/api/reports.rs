@@ -107,6 +107,9 @@ pub struct ReportWish {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     since: Option<ShortText>,
+    /// Keep checksums, so that a later report since this one reads only what has changed; a report with `since` does.
+    #[serde(default)]
+    checksums: bool,
     /// The moment that the report names as its own; not said: now.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -196,7 +199,7 @@ pub async fn run(
             let since =
                 wish.since.as_ref().map(|since| report::earlier(state.store(), &name, since.as_str())).transpose()?;
             let arguments = json!({
-                "report": report_exceptions::new_report_id()?, "as_of": as_of, "periods": wish.periods, "since": since,
+                "report": report_exceptions::new_report_id()?, "as_of": as_of, "periods": wish.periods, "since": since, "checksums": wish.checksums,
                 "exceptions_max": RunOptions::EXCEPTIONS_MAX, "movers_max": RunOptions::MOVERS_MAX,
             });
             start(state, &NewJob { kind: JobKind::Report, change: &name, arguments, actor: caller.actor() })

@@ -7,18 +7,18 @@ use serde_json::Value;
 use crate::examples::support::{load_video_hosting, number};
 use crate::support::{Changeover, TestDatabase, changeover, each_database};
 
-const CHANGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/video-hosting/change.toml");
-const NAME: &str = "billing-allocation";
+pub(super) const CHANGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/video-hosting/change.toml");
+pub(super) const NAME: &str = "billing-allocation";
 
-fn command(database: &TestDatabase) -> Changeover {
+pub(super) fn command(database: &TestDatabase) -> Changeover {
     changeover().service(database).app(database)
 }
 
-fn report(database: &TestDatabase, arguments: &[&str], code: i32) -> Value {
+pub(super) fn report(database: &TestDatabase, arguments: &[&str], code: i32) -> Value {
     command(database).args(["--json", "report", "run"]).args(arguments).run().expect_code(code).json()
 }
 
-fn installed(database: &TestDatabase) {
+pub(super) fn installed(database: &TestDatabase) {
     let run = |arguments: &[&str]| drop(command(database).args(arguments).run().expect_code(0));
     run(&["change", "install", CHANGE]);
     run(&["change", "stage", NAME, "dualwrite"]);

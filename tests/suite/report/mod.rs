@@ -7,3 +7,4 @@ mod documents;
 mod input;
 mod ledger;
 mod scale;
+mod signing;

@@ -16,6 +16,7 @@
 //! | [`sql`] | a block of a change file as SQL text for one dialect |
 //! | [`change`] | the change file, its stages and their gates |
 //! | [`allocation`] | dividing a charge, classes of differences, totals |
+//! | [`observations`] | old and new results that applications post, compared under rules |
 //! | [`flags`] | flags, cohorts, buckets and their evaluation |
 //! | [`primitives`] | keys, ids, money, periods and instants |
 
@@ -27,6 +28,7 @@ pub mod database;
 pub mod flags;
 pub mod http;
 pub mod jobs;
+pub mod observations;
 pub mod primitives;
 pub mod report;
 pub mod routing;

@@ -17,14 +17,14 @@ const FLOORS: [&[&str]; 8] = [
     &["translation"],
     &["store"],
     &["database", "conformance"],
-    &["sql", "change", "allocation", "flags"],
+    &["sql", "change", "allocation", "flags", "observations"],
     &["primitives"],
 ];
 
 /// Arrows within a floor that are allowed all the same.
 const ALLOWED_ASIDE: [(&str, &str); 1] = [("sql", "change")];
 
-const PURE: [&str; 5] = ["flags", "change", "sql", "allocation", "primitives"];
+const PURE: [&str; 6] = ["observations", "flags", "change", "sql", "allocation", "primitives"];
 
 /// What a pure module's code never names: I/O, frameworks, the clock.
 const IMPURE: [&str; 16] = [

@@ -161,6 +161,19 @@ pub fn checksum(query: &CompareQuery<'_>) -> String {
         }
         reads.push(read(name, &inlined(&text.value), &columns));
     }
+    if let Some(reverses) = &query.allocation.reverses {
+        // What is reversed may be in another chunk, but whether its refund undoes it is said in this one.
+        let (reverses_id, id) = (query.id("f.reverses_id"), query.id("q.charge_id"));
+        let original = |text: &str| format!("(SELECT {id} AS id, q.* FROM {} q)", inlined(text));
+        let from = format!(
+            "(SELECT f.charge_id, o.amount, n.payer, n.amount AS given FROM {} f
+  LEFT JOIN {} o ON o.id = {reverses_id} LEFT JOIN {} n ON n.id = {reverses_id})",
+            inlined(&reverses.value),
+            original(&query.allocation.charges.value),
+            original(&query.allocation.new.value)
+        );
+        reads.push(read("reversed", &from, &["charge_id", "amount", "payer", "given"]));
+    }
     reads.extend(query.effective.map(|view| read("effective", view, &["charge_id", "payer", "amount", "side"])));
     reads.join("\nUNION ALL\n")
 }

@@ -86,12 +86,14 @@ pub trait CompareWatcher {
         Ok(())
     }
 
-    /// The part of this place that an interrupted run of the same comparison left: it is taken as it is.
+    /// The part of this place that an interrupted run of the same comparison left: it is taken as it is, and its exceptions are not told
+    /// again.
     fn interrupted(&mut self, _number: u64) -> Result<Option<ComparePart>, CompareError> {
         Ok(None)
     }
 
-    /// The part of this place of an earlier comparison: it is taken if nothing that it was made of has changed since.
+    /// The part of this place of an earlier comparison: it is taken if nothing that it was made of has changed since, and its exceptions
+    /// are told as if they had been found now.
     fn earlier(&mut self, _number: u64) -> Result<Option<ComparePart>, CompareError> {
         Ok(None)
     }
@@ -393,7 +395,19 @@ impl Run<'_> {
         let range = (part.from.clone(), part.to.clone());
         let unchanged =
             part.checksum.is_some() && self.chunk_of(&range, Kept::default()).checksum(connection)? == part.checksum;
-        Ok((Some(range), unchanged.then_some(part)))
+        if !unchanged {
+            return Ok((Some(range), None));
+        }
+        if watcher.keeps_exceptions() {
+            let wrong: u64 =
+                part.classes.iter().filter(|total| total.class.is_wrong()).map(|total| total.charges).sum();
+            if u64::try_from(part.exceptions.len()) != Ok(wrong) {
+                // The part does not hold all of them, and whoever keeps them wants all.
+                return Ok((Some(range), None));
+            }
+            watcher.exceptions(part.exceptions.clone())?;
+        }
+        Ok((Some(range), Some(part)))
     }
 
     fn chunk_of<'b>(&'b self, range: &'b Range, kept: Kept) -> Chunk<'b> {

@@ -235,10 +235,10 @@ fn only_chunks_that_have_changed_are_compared_again() {
             first = Keeping { parts: since.parts, ..Keeping::default() };
         }
         // A refund in one chunk of a charge in another.
-        ledger.refund("90", "8", "2026-12", -8 * 37, &["7"]);
+        ledger.refund("90", "12", "2026-12", -207, &["7"]);
         let mut with_refund = Keeping::default();
         run(&mut ledger, 5, &mut with_refund).unwrap();
-        ledger.run("UPDATE new_parts SET payer = '12' WHERE charge_id = '8' AND payer = '7'");
+        ledger.run("UPDATE new_parts SET payer = '12' WHERE charge_id = '12' AND payer = '7'");
         let mut since = Keeping { earlier: with_refund.parts.clone(), ..Keeping::default() };
         let comparison = run(&mut ledger, 5, &mut since).unwrap();
         assert_eq!(serde_json::to_string(&comparison).unwrap(), json(&mut ledger, 0));

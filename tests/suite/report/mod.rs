@@ -6,5 +6,8 @@ mod commands;
 mod documents;
 mod input;
 mod ledger;
+mod model;
+mod properties;
 mod scale;
 mod signing;
+mod worlds;

@@ -167,27 +167,19 @@ const DETAIL: &str = "detail AS (
     sum(CASE WHEN new_rows = 0 AND expected = 1 THEN 1 ELSE 0 END) AS missing
   FROM pair GROUP BY charge_id)";
 
-/// Refunds that do not undo what they reverse. A full refund mirrors its charge unit for unit. The parts of a partial one are in
-/// proportion: both sides are rounded by less than one unit, which bounds how far the cross products may lie apart. What is reversed may
-/// be anywhere among the charges, so it is looked up there and not in this chunk.
+/// Refunds that do not undo what they reverse: nothing is there to be undone, it is in another currency, or it has the same sign, so that
+/// what was taken is taken again. A full refund mirrors its charge unit for unit. The parts of a partial one are in proportion: both sides
+/// are rounded by less than one unit, which bounds how far the cross products may lie apart. What is reversed may be anywhere among the
+/// charges, so it is looked up there and not in this chunk.
 fn drift(query: &CompareQuery<'_>) -> String {
-    let proportion = match query.dialect {
-        Dialect::Postgres => String::from(
-            "abs(CAST(p.given AS numeric) * o.amount - CAST(p.taken AS numeric) * c.amount) >= abs(c.amount) + abs(o.amount)",
-        ),
-        // A product beyond 64 bits would silently become a float: there only signs and sizes are held together.
-        Dialect::Sqlite => String::from(
-            "CASE WHEN max(abs(c.amount), abs(o.amount), abs(p.given), abs(p.taken)) < 2147483648
-              THEN abs(p.given * o.amount - p.taken * c.amount) >= abs(c.amount) + abs(o.amount)
-              ELSE (p.given > 0 AND p.taken > 0) OR (p.given < 0 AND p.taken < 0)
-                OR (abs(c.amount) <= abs(o.amount) AND abs(p.given) > abs(p.taken) + 1) END",
-        ),
-    };
     let id = query.id("q.charge_id");
     format!(
         "reversed AS MATERIALIZED (
-  SELECT f.charge_id, max(o.found) AS found, min(o.amount) AS amount FROM refund f
-  LEFT JOIN (SELECT {id} AS charge_id, 1 AS found, {charge_amount} AS amount FROM {charges} q) o ON o.charge_id = f.reverses_id
+  SELECT f.charge_id, min(c.amount) AS amount, min(c.currency) AS currency,
+    max(o.found) AS found, min(o.amount) AS taken_amount, min(o.currency) AS taken_currency
+  FROM refund f JOIN charge c ON c.charge_id = f.charge_id
+  LEFT JOIN (SELECT {id} AS charge_id, 1 AS found, {charge_amount} AS amount, CAST(q.currency AS text){bytewise} AS currency
+    FROM {charges} q) o ON o.charge_id = f.reverses_id
   GROUP BY f.charge_id),
 refund_part AS (
   SELECT charge_id, payer, sum(given) AS given, sum(taken) AS taken FROM (
@@ -197,17 +189,51 @@ refund_part AS (
     JOIN (SELECT {id} AS charge_id, {payer} AS payer, {new_amount} AS amount FROM {new} q) n ON n.charge_id = f.reverses_id) part
   GROUP BY charge_id, payer),
 drift AS (
-  SELECT charge_id FROM reversed WHERE found IS NULL
+  SELECT charge_id FROM reversed
+  WHERE found IS NULL OR currency <> taken_currency OR (amount > 0 AND taken_amount > 0) OR (amount < 0 AND taken_amount < 0)
   UNION
-  SELECT p.charge_id FROM refund_part p
-  JOIN charge c ON c.charge_id = p.charge_id JOIN reversed o ON o.charge_id = p.charge_id
-  WHERE CASE WHEN c.amount = -o.amount THEN p.given <> -p.taken ELSE {proportion} END)",
+  SELECT p.charge_id FROM refund_part p JOIN reversed r ON r.charge_id = p.charge_id
+  WHERE CASE WHEN r.amount = -r.taken_amount THEN p.given <> -p.taken ELSE {out_of_proportion} END)",
         charge_amount = compare_input::whole(query, "charges", "q.amount"),
+        bytewise = query.bytewise(),
         charges = compare_input::inlined(&query.allocation.charges.value),
         payer = query.payer("q.payer"),
         new_amount = compare_input::whole(query, "new", "q.amount"),
-        new = compare_input::inlined(&query.allocation.new.value)
+        new = compare_input::inlined(&query.allocation.new.value),
+        out_of_proportion = out_of_proportion(query.dialect)
     )
+}
+
+/// |given × taken_amount − taken × amount| ≥ |amount| + |taken_amount|, for a part's `given` and `taken`.
+fn out_of_proportion(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => {
+            "abs(CAST(p.given AS numeric) * r.taken_amount - CAST(p.taken AS numeric) * r.amount)
+      >= abs(CAST(r.amount AS numeric)) + abs(r.taken_amount)"
+        }
+        // A product beyond 64 bits would silently become a float: beyond 31 bits the products are taken apart at bit 31, both sizes
+        // below 2^62 (what is larger adds up to no charge), and their difference is high × 2^62 + rest. Products of opposite signs lie
+        // further apart than that in any case.
+        Dialect::Sqlite => {
+            "CASE WHEN max(abs(r.amount), abs(r.taken_amount), abs(p.given), abs(p.taken)) < 2147483648
+        THEN abs(p.given * r.taken_amount - p.taken * r.amount) >= abs(r.amount) + abs(r.taken_amount)
+      WHEN max(abs(p.given), abs(p.taken)) > 4611686018427387903 THEN 1
+      ELSE (SELECT CASE WHEN sign < 0 OR high > 1 OR high < -2 THEN 1
+          WHEN high = 1 THEN rest + 4611686018427387904 >= bound
+          WHEN high = 0 THEN rest >= bound
+          WHEN high = -1 THEN rest - 4611686018427387904 <= -bound
+          ELSE rest - 4611686018427387904 - 4611686018427387904 <= -bound END
+        FROM (SELECT sign, bound, high + (middle >> 31) AS high, ((middle & 2147483647) << 31) + low AS rest
+        FROM (SELECT sign, bound, g1 * o1 - t1 * c1 AS high, (g0 * o0 - t0 * c0) & 2147483647 AS low,
+          (g1 * o0 + g0 * o1) - (t1 * c0 + t0 * c1) + ((g0 * o0 - t0 * c0) >> 31) AS middle
+        FROM (SELECT abs(r.amount) + abs(r.taken_amount) AS bound,
+          ((p.given > 0) - (p.given < 0)) * ((p.taken > 0) - (p.taken < 0))
+            * ((r.amount > 0) - (r.amount < 0)) * ((r.taken_amount > 0) - (r.taken_amount < 0)) AS sign,
+          abs(p.given) >> 31 AS g1, abs(p.given) & 2147483647 AS g0, abs(p.taken) >> 31 AS t1, abs(p.taken) & 2147483647 AS t0,
+          abs(r.amount) >> 31 AS c1, abs(r.amount) & 2147483647 AS c0,
+          abs(r.taken_amount) >> 31 AS o1, abs(r.taken_amount) & 2147483647 AS o0)))) END"
+        }
+    }
 }
 
 /// One row for each charge, with its class. The order of the arms is that of `allocation::ChargeClass`; orphans are told by

@@ -68,7 +68,7 @@ impl CompareQuery<'_> {
         match (self.dialect, self.columns.charge_id) {
             (_, IdKind::Integer) | (Dialect::Postgres, IdKind::Uuid | IdKind::Text) => column.to_owned(),
             (Dialect::Postgres, IdKind::Mixed) => format!("(CAST({column} AS text) COLLATE \"C\")"),
-            (Dialect::Sqlite, _) => format!("CAST({column} AS text)"),
+            (Dialect::Sqlite, _) => format!("(CAST({column} AS text) COLLATE BINARY)"),
         }
     }
 
@@ -77,7 +77,7 @@ impl CompareQuery<'_> {
         match self.dialect {
             Dialect::Postgres if self.columns.integer_payers => format!("CAST({column} AS bigint)"),
             Dialect::Postgres => format!("(CAST({column} AS text) COLLATE \"C\")"),
-            Dialect::Sqlite => format!("CAST({column} AS text)"),
+            Dialect::Sqlite => format!("(CAST({column} AS text) COLLATE BINARY)"),
         }
     }
 
@@ -135,11 +135,11 @@ impl CompareQuery<'_> {
         }
     }
 
-    /// Bytewise order, so that a report does not depend on a database's locale.
+    /// Bytewise order and equality, so that a report depends neither on a database's locale nor on a column that ignores case.
     pub(super) fn bytewise(&self) -> &'static str {
         match self.dialect {
             Dialect::Postgres => " COLLATE \"C\"",
-            Dialect::Sqlite => "",
+            Dialect::Sqlite => " COLLATE BINARY",
         }
     }
 }

@@ -7,6 +7,7 @@ mod documents;
 mod input;
 mod ledger;
 mod model;
+mod planted;
 mod properties;
 mod scale;
 mod signing;

@@ -131,7 +131,9 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 fn plan(faults: usize) -> impl Strategy<Value = Plan> {
     let payers = prop::sample::subsequence((0..PAYERS).collect::<Vec<_>>(), 1..5);
-    let refund = prop::option::weighted(0.3, (any::<Index>(), prop_oneof![2 => Just(8i64), 1 => -1..12i64]));
+    // A refund of less than nothing takes again, which is a fault.
+    let least = if faults == 0 { 0 } else { -1i64 };
+    let refund = prop::option::weighted(0.3, (any::<Index>(), prop_oneof![2 => Just(8i64), 1 => least..12i64]));
     let faults = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(fault(), 0..=faults)];
     (0..PERIODS.len(), 0..CURRENCIES.len(), amount(), payers, 0..PAYERS, prop::option::weighted(0.8, 0..GROUPS.len()), refund, faults)
         .prop_map(|(period, currency, amount, payers, old_payer, group, refund, faults)| Plan {
@@ -191,6 +193,10 @@ fn case(faults: usize) -> impl Strategy<Value = Case> {
             }
             if !expects {
                 world.expected = None;
+            }
+            if ids == Ids::Mixed {
+                // PostgreSQL joins no text with integers, so such queries have no view.
+                world.routed = Routed::Nobody;
             }
             Case { world, ids, chunk_charges, scale, shuffle }
         },

@@ -20,11 +20,13 @@ pub fn types(query: &str, columns: &[&str]) -> String {
     format!("SELECT {} FROM (SELECT 1 AS one) one LEFT JOIN {} q ON false", columns.join(", "), inlined(query))
 }
 
-/// The collation of a text column `charge_id` on PostgreSQL.
+/// The collation of a text column `charge_id` on PostgreSQL, NULL if it takes different texts for the same.
 #[must_use]
 pub fn id_collation(query: &str) -> String {
     format!(
-        "SELECT CAST(pg_collation_for(q.charge_id) AS text) AS collation FROM (SELECT 1 AS one) one LEFT JOIN {} q ON false",
+        "SELECT (SELECT named.name FROM (SELECT CAST(pg_collation_for(q.charge_id) AS text) AS name) named
+    JOIN pg_collation c ON c.oid = to_regcollation(named.name) WHERE c.collisdeterministic) AS collation
+  FROM (SELECT 1 AS one) one LEFT JOIN {} q ON false",
         inlined(query)
     )
 }

@@ -136,7 +136,7 @@ pub fn faults(query: &CompareQuery<'_>) -> String {
 /// SQLite needs the function `changeover_hash`.
 #[must_use]
 pub fn checksum(query: &CompareQuery<'_>) -> String {
-    let read = |name: &str, from: &str, columns: &[&str]| {
+    let read = |name: &str, from: &str, columns: &[&str], which: &str| {
         let columns: Vec<String> = columns.iter().map(|column| format!("q.{column}")).collect();
         let hash = match query.dialect {
             Dialect::Postgres => format!("hashtextextended(CAST(ROW({}) AS text), 0)", columns.join(", ")),
@@ -145,7 +145,7 @@ pub fn checksum(query: &CompareQuery<'_>) -> String {
                 format!("changeover_hash({})", quoted.join(" || ',' || "))
             }
         };
-        let from = format!("(SELECT {hash} AS hash FROM {from} q WHERE {}) hashed", query.in_scope("q.charge_id"));
+        let from = format!("(SELECT {hash} AS hash FROM {from} q WHERE {which}) hashed");
         section(
             "checksum",
             &[&format!("'{name}'")],
@@ -159,21 +159,23 @@ pub fn checksum(query: &CompareQuery<'_>) -> String {
         if name == "new" && query.columns.new_has_currency {
             columns.push("currency");
         }
-        reads.push(read(name, &inlined(&text.value), &columns));
+        reads.push(read(name, &inlined(&text.value), &columns, &query.in_scope("q.charge_id")));
     }
+    let scope = query.in_scope("q.charge_id");
+    reads
+        .extend(query.effective.map(|view| read("effective", view, &["charge_id", "payer", "amount", "side"], &scope)));
     if let Some(reverses) = &query.allocation.reverses {
-        // What is reversed may be in another chunk, but whether its refund undoes it is said in this one.
-        let (reverses_id, id) = (query.id("f.reverses_id"), query.id("q.charge_id"));
-        let original = |text: &str| format!("(SELECT {id} AS id, q.* FROM {} q)", inlined(text));
-        let from = format!(
-            "(SELECT f.charge_id, o.amount, n.payer, n.amount AS given FROM {} f
-  LEFT JOIN {} o ON o.id = {reverses_id} LEFT JOIN {} n ON n.id = {reverses_id})",
-            inlined(&reverses.value),
-            original(&query.allocation.charges.value),
-            original(&query.allocation.new.value)
+        // What a refund reverses may be in any other chunk, and says what the refund should be.
+        let reversed = format!(
+            "{} IN (SELECT {} FROM {} q WHERE {scope} AND q.reverses_id IS NOT NULL)",
+            query.id("q.charge_id"),
+            query.id("q.reverses_id"),
+            inlined(&reverses.value)
         );
-        reads.push(read("reversed", &from, &["charge_id", "amount", "payer", "given"]));
+        let charges = inlined(&query.allocation.charges.value);
+        reads.push(read("reversed", &charges, &["charge_id", "currency", "amount"], &reversed));
+        let parts = inlined(&query.allocation.new.value);
+        reads.push(read("reversed_parts", &parts, &["charge_id", "payer", "amount"], &reversed));
     }
-    reads.extend(query.effective.map(|view| read("effective", view, &["charge_id", "payer", "amount", "side"])));
     reads.join("\nUNION ALL\n")
 }

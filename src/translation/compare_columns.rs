@@ -91,7 +91,7 @@ fn look_at_types(
             let row = connection.get_row(&compare_sql::id_collation(&read.text), &[])?;
             collations.insert(row.find_text("collation")?);
         }
-        if collations.len() == 1 { IdKind::Text } else { IdKind::Mixed }
+        if collations.len() == 1 && !collations.contains(&None) { IdKind::Text } else { IdKind::Mixed }
     } else {
         IdKind::Mixed
     };

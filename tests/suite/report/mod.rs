@@ -1,5 +1,6 @@
 //! Comparisons and reports on tables whose every row the test writes itself.
 
+mod attacks;
 mod chunks;
 mod classes;
 mod commands;
@@ -9,6 +10,7 @@ mod ledger;
 mod model;
 mod planted;
 mod properties;
+mod repeat;
 mod scale;
 mod signing;
 mod worlds;

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use changeover::allocation::{Bucket, ChargeClass, ClassTotal, ControlTotal, Minor, Mover, PayersTotal, SideTotal, Trend};
+use changeover::allocation::{
+    Bucket, ChargeClass, ClassTotal, ControlTotal, Minor, Mover, PayersTotal, SideTotal, Trend,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
@@ -35,14 +37,6 @@ pub enum Routed {
     CompleteFrom(String),
 }
 
-/// What a charge of a closed period was allocated to when its period closed: payer and amount, by the old and by the new model.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Baseline {
-    pub old: Vec<(Option<String>, i64)>,
-    /// `None`: the period closed before the new model was recorded.
-    pub new: Option<Vec<(Option<String>, i64)>>,
-}
-
 /// Everything that a comparison reads.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -59,8 +53,6 @@ pub struct World {
     /// False: the change file names no refunds, and none is looked at.
     pub has_refunds: bool,
     pub closed_before: Option<String>,
-    /// Periods that have a baseline, and their charges' baselines.
-    pub baselines: BTreeMap<String, BTreeMap<String, Baseline>>,
     /// Empty: all.
     pub periods: Vec<String>,
 }
@@ -344,7 +336,13 @@ fn changed(movers: &[Mover]) -> Vec<Mover> {
     changed.sort_by_key(|mover| {
         let size = (mover.new - mover.old).units().unsigned_abs();
         let name = mover.payer.clone();
-        (mover.currency.clone(), std::cmp::Reverse(size), name.is_none(), name.clone().map(|name| name.chars().count()), name)
+        (
+            mover.currency.clone(),
+            std::cmp::Reverse(size),
+            name.is_none(),
+            name.clone().map(|name| name.chars().count()),
+            name,
+        )
     });
     changed
 }

@@ -55,7 +55,9 @@ pub fn allocation(dialect: Dialect, case: &Case) -> Allocation {
         line: 1,
         charges: text(format!("SELECT {first_id} AS charge_id, period, currency, {amount} AS amount FROM charges")),
         old: text(format!("SELECT {charge} AS charge_id, {payer} AS payer, {amount} AS amount FROM old_parts")),
-        new: text(format!("SELECT {charge} AS charge_id, {payer} AS payer, {amount} AS amount, currency FROM new_parts")),
+        new: text(format!(
+            "SELECT {charge} AS charge_id, {payer} AS payer, {amount} AS amount, currency FROM new_parts"
+        )),
         group: text(format!("SELECT {charge} AS charge_id, group_id FROM charge_groups")),
         expected_payers: case
             .world
@@ -192,18 +194,17 @@ fn check(connection: &mut DatabaseConnection, case: &Case) -> Result<(), TestCas
     let allocation = allocation(connection.dialect(), case);
     store(connection, case, &allocation);
     let is_exact = connection.dialect() == Dialect::Postgres;
-    let answers = match (
-        compared(connection, case, &allocation, 0),
-        compared(connection, case, &allocation, case.chunk_charges),
-    ) {
-        (Ok(at_once), Ok(in_chunks)) => (at_once, in_chunks),
-        (Err(error), _) | (_, Err(error)) => {
-            let said = chain(&error);
-            let is_refusal = ["overflow", "out of range"].iter().any(|word| said.contains(word));
-            let may = case.world.may_overflow(!is_exact);
-            return if is_refusal && may { Ok(()) } else { Err(TestCaseError::fail(format!("refused: {said}"))) };
-        }
-    };
+    let answers =
+        match (compared(connection, case, &allocation, 0), compared(connection, case, &allocation, case.chunk_charges))
+        {
+            (Ok(at_once), Ok(in_chunks)) => (at_once, in_chunks),
+            (Err(error), _) | (_, Err(error)) => {
+                let said = chain(&error);
+                let is_refusal = ["overflow", "out of range"].iter().any(|word| said.contains(word));
+                let may = case.world.may_overflow(!is_exact);
+                return if is_refusal && may { Ok(()) } else { Err(TestCaseError::fail(format!("refused: {said}"))) };
+            }
+        };
     let ((comparison, told), (in_chunks, _)) = answers;
     if comparison != in_chunks {
         return Err(TestCaseError::fail(format!("in chunks: {in_chunks:#?}\nat once: {comparison:#?}")));
@@ -216,7 +217,11 @@ fn check(connection: &mut DatabaseConnection, case: &Case) -> Result<(), TestCas
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
-    if found == expected { Ok(()) } else { Err(format!("{what}: the database says {found:#?}\nthe model {expected:#?}")) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("{what}: the database says {found:#?}\nthe model {expected:#?}"))
+    }
 }
 
 fn agrees(comparison: &Comparison, expected: &Expected) -> Result<(), String> {
@@ -239,8 +244,12 @@ fn agrees(comparison: &Comparison, expected: &Expected) -> Result<(), String> {
 /// Each charge in a wrong class is an exception, no other one is, and its line says what stands in the rows.
 fn exceptions_agree(world: &World, expected: &Expected, lines: &[ExceptionLine]) -> Result<(), String> {
     let found: BTreeMap<String, ChargeClass> = lines.iter().map(|line| (line.charge_id.clone(), line.class)).collect();
-    let wrong: BTreeMap<String, ChargeClass> =
-        expected.class_of.iter().filter(|(_, class)| class.is_wrong()).map(|(id, class)| (id.clone(), *class)).collect();
+    let wrong: BTreeMap<String, ChargeClass> = expected
+        .class_of
+        .iter()
+        .filter(|(_, class)| class.is_wrong())
+        .map(|(id, class)| (id.clone(), *class))
+        .collect();
     same("exceptions", &found, &wrong)?;
     same("exceptions told once", &lines.len(), &wrong.len())?;
     for line in lines {
@@ -301,13 +310,13 @@ fn for_all(
 
 #[test]
 fn the_database_says_what_the_model_says() {
-    for_all(full_length(5_000, 300), &any_case(), check);
+    for_all(full_length(5_000, 200), &any_case(), check);
 }
 
 /// sum(effective) = sum(charges) in every period and currency, whatever the mix of sides, refunds and closed periods; and nothing is found.
 #[test]
 fn where_nothing_is_wrong_every_sum_is_the_charges() {
-    for_all(full_length(2_000, 120), &clean_case(), |connection, case| {
+    for_all(full_length(2_000, 80), &clean_case(), |connection, case| {
         check(connection, case)?;
         let allocation = allocation(connection.dialect(), case);
         let Ok((comparison, _)) = compared(connection, case, &allocation, 0) else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! Small random worlds to compare: mostly right, with faults of every kind planted anywhere, names that are hard to tell apart, and
 //! amounts from nothing to nearly 2^62.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use changeover::allocation::{Share, split};
 use proptest::prelude::*;
@@ -35,14 +35,36 @@ pub struct Case {
 const TEXTS: [&str; 14] =
     ["a", "A", "a ", " a", "7", "07", "007", "ä", "a\u{308}", "o'brien", "日本", "", "q\"u,o;te", "10"];
 const INTEGERS: [&str; 14] = [
-    "1", "2", "9", "10", "11", "99", "100", "0", "-1", "-10", "9223372036854775807", "-9223372036854775808", "4294967296", "5",
+    "1",
+    "2",
+    "9",
+    "10",
+    "11",
+    "99",
+    "100",
+    "0",
+    "-1",
+    "-10",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "4294967296",
+    "5",
 ];
 const UUIDS: [&str; 14] = [
-    "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "7d444840-9dc0-11d1-b245-5ffdce74fad2",
-    "7d444840-9dc0-11d1-b245-5ffdce74fad3", "0a000000-0000-4000-8000-000000000001", "0b000000-0000-4000-8000-000000000001",
-    "0c000000-0000-4000-8000-000000000001", "0d000000-0000-4000-8000-000000000001", "0e000000-0000-4000-8000-000000000001",
-    "0f000000-0000-4000-8000-000000000001", "10000000-0000-4000-8000-000000000001", "11000000-0000-4000-8000-000000000001",
-    "12000000-0000-4000-8000-000000000001", "13000000-0000-4000-8000-000000000001",
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "7d444840-9dc0-11d1-b245-5ffdce74fad2",
+    "7d444840-9dc0-11d1-b245-5ffdce74fad3",
+    "0a000000-0000-4000-8000-000000000001",
+    "0b000000-0000-4000-8000-000000000001",
+    "0c000000-0000-4000-8000-000000000001",
+    "0d000000-0000-4000-8000-000000000001",
+    "0e000000-0000-4000-8000-000000000001",
+    "0f000000-0000-4000-8000-000000000001",
+    "10000000-0000-4000-8000-000000000001",
+    "11000000-0000-4000-8000-000000000001",
+    "12000000-0000-4000-8000-000000000001",
+    "13000000-0000-4000-8000-000000000001",
 ];
 const PERIODS: [&str; 4] = ["2026-10", "2026-11", "2026-11 ", "2026-12"];
 const CURRENCIES: [&str; 4] = ["EUR", "JPY", "eur", "XQZ"];
@@ -135,7 +157,16 @@ fn plan(faults: usize) -> impl Strategy<Value = Plan> {
     let least = if faults == 0 { 0 } else { -1i64 };
     let refund = prop::option::weighted(0.3, (any::<Index>(), prop_oneof![2 => Just(8i64), 1 => least..12i64]));
     let faults = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(fault(), 0..=faults)];
-    (0..PERIODS.len(), 0..CURRENCIES.len(), amount(), payers, 0..PAYERS, prop::option::weighted(0.8, 0..GROUPS.len()), refund, faults)
+    (
+        0..PERIODS.len(),
+        0..CURRENCIES.len(),
+        amount(),
+        payers,
+        0..PAYERS,
+        prop::option::weighted(0.8, 0..GROUPS.len()),
+        refund,
+        faults,
+    )
         .prop_map(|(period, currency, amount, payers, old_payer, group, refund, faults)| Plan {
             period,
             currency,
@@ -167,9 +198,16 @@ fn case(faults: usize) -> impl Strategy<Value = Case> {
         3 => Just(Routed::AsRecorded),
         1 => Just(Routed::CompleteFrom(String::from("2026-11"))),
     ];
-    let closed = prop_oneof![2 => Just(None), 1 => Just(Some("")), 2 => Just(Some("2026-11")), 1 => Just(Some("2027-01"))];
+    let closed =
+        prop_oneof![2 => Just(None), 1 => Just(Some("")), 2 => Just(Some("2026-11")), 1 => Just(Some("2027-01"))];
     let periods = prop_oneof![3 => Just(Vec::new()), 1 => prop::sample::subsequence(PERIODS.to_vec(), 1..4)];
-    let shape = (prop::bool::weighted(0.8), prop::bool::weighted(0.85), 0..5u64, prop::option::weighted(0.3, 1..12u8), any::<u64>());
+    let shape = (
+        prop::bool::weighted(0.8),
+        prop::bool::weighted(0.85),
+        0..5u64,
+        prop::option::weighted(0.3, 1..12u8),
+        any::<u64>(),
+    );
     (ids, plans, recorded, routed, closed, periods, shape).prop_map(
         |(ids, plans, recorded, routed, closed, periods, (expects, has_refunds, chunk_charges, scale, shuffle))| {
             let mut world = World {
@@ -185,7 +223,6 @@ fn case(faults: usize) -> impl Strategy<Value = Case> {
                 expected: Some(Vec::new()),
                 has_refunds,
                 closed_before: closed.map(str::to_owned),
-                baselines: BTreeMap::new(),
                 periods: periods.into_iter().map(str::to_owned).collect(),
             };
             for (place, plan) in plans.iter().enumerate() {
@@ -237,10 +274,20 @@ fn build(world: &mut World, ids: Ids, place: usize, plan: &Plan) {
     let shares = vec![Share { weight: 1, first: false }; payers.len()];
     for (payer, amount) in payers.iter().zip(split(charge.amount, &shares).unwrap()) {
         let payer = Some(ids.name(*payer));
-        world.new.push(Row { charge: id.clone(), payer: payer.clone(), amount, currency: Some(charge.currency.clone()) });
+        world.new.push(Row {
+            charge: id.clone(),
+            payer: payer.clone(),
+            amount,
+            currency: Some(charge.currency.clone()),
+        });
         world.expected.as_mut().unwrap().push((id.clone(), payer));
     }
-    world.old.push(Row { charge: id.clone(), payer: Some(ids.name(plan.old_payer)), amount: charge.amount, currency: None });
+    world.old.push(Row {
+        charge: id.clone(),
+        payer: Some(ids.name(plan.old_payer)),
+        amount: charge.amount,
+        currency: None,
+    });
     if let Some(group) = plan.group {
         world.groups.push((id, GROUPS[group].to_owned()));
     }
@@ -279,7 +326,10 @@ fn plant(world: &mut World, ids: Ids, place: usize, fault: &Fault) {
             }
         }
         Fault::Reverses(other) => {
-            charges.iter_mut().filter(|charge| charge.id == id).for_each(|charge| charge.reverses = Some(ids.name(*other)));
+            charges
+                .iter_mut()
+                .filter(|charge| charge.id == id)
+                .for_each(|charge| charge.reverses = Some(ids.name(*other)));
         }
         Fault::OldIsNew => {
             let rows: Vec<Row> = its.iter().map(|row| Row { currency: None, ..(**row).clone() }).collect();

@@ -59,12 +59,17 @@ impl TestDatabase {
     }
 
     pub fn postgres() -> Self {
+        Self::postgres_with("")
+    }
+
+    /// With more words for CREATE DATABASE, such as another locale.
+    pub fn postgres_with(options: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("changeover_test_{}_{number}", std::process::id());
         let cluster = Cluster::shared();
         let mut maintenance = open(&cluster.maintenance_url());
-        maintenance.batch(&format!("CREATE DATABASE {name} TEMPLATE template0")).expect("CREATE DATABASE");
+        maintenance.batch(&format!("CREATE DATABASE {name} TEMPLATE template0 {options}")).expect("CREATE DATABASE");
         Self { url: cluster.url(&name), dialect: Dialect::Postgres, place: Place::Cluster { name } }
     }
 

@@ -237,16 +237,20 @@ pub struct Follow {
     pub reads: Option<Located<String>>,
 }
 
-/// How one row's amount is divided over a key's rows. All three name result columns of the query.
+/// How one row's amount is divided over a key's rows. `amount`, `by` and `first` name result columns of the query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     pub line: usize,
-    /// The amount to be divided, in integer minor units: the same on every row of a key.
+    /// The amount to be divided, in integer minor units (or NUMERIC with `scale`): the same on every row of a key.
     pub amount: String,
     /// Integer weights ≥ 0. If all of a key's weights are 0, its rows weigh the same.
     pub by: String,
     /// A boolean: the rows that come first when remainders tie.
     pub first: Option<String>,
+    /// PostgreSQL: decimals of the amounts, which are NUMERIC.
+    pub scale: Option<u16>,
+    /// A column of the driving table: the key of the row that this one reverses, a refund's charge.
+    pub reverses: Option<Located<String>>,
 }
 
 /// `[routing]`.

@@ -324,10 +324,13 @@ fn split(document: &mut Document<'_>, section: &Section<'_>) -> Option<Split> {
     let example = "split = { amount = \"…\", by = \"…\", first = \"…\" }";
     let (table, line) = document.table(section, "split", &format!("write {example}"))?;
     let entry = Section { table, line, name: section.name.clone() };
-    document.refuse_unknown_keys(&entry, &["amount", "by", "first"]);
+    document.refuse_unknown_keys(&entry, &["amount", "by", "first", "scale", "reverses"]);
     let amount = document.text(&entry, "amount", "\"the result column to be divided\"");
     let by = document.text(&entry, "by", "\"the result column with the weights\"");
     let first = document.find_text(&entry, "first", "\"a boolean result column\"");
+    let scale = document.integer(&entry, "scale", (0, 18)).and_then(|number| u16::try_from(number.value).ok());
+    let reverses =
+        document.find_text(&entry, "reverses", "\"the column of `from` that holds the key of what a row reverses\"");
     let (amount, by) = (amount?, by?);
     let names = [Some(&amount), Some(&by), first.as_ref()];
     for (index, name) in names.iter().enumerate() {
@@ -337,7 +340,7 @@ fn split(document: &mut Document<'_>, section: &Section<'_>) -> Option<Split> {
             document.mistake(&entry, name.line, &what, "name a result column of its own for each");
         }
     }
-    Some(Split { line, amount: amount.value, by: by.value, first: first.map(|first| first.value) })
+    Some(Split { line, amount: amount.value, by: by.value, first: first.map(|first| first.value), scale, reverses })
 }
 
 /// What contradicts itself within one block.

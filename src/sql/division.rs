@@ -16,6 +16,7 @@ pub fn divided(block: &BlockModel, dialect: Dialect, source: &str, split: &Split
         block,
         amount: quoted(&split.amount),
         weight: quoted(&split.by),
+        scale: split.scale,
         first: split.first.as_ref().map(|first| format!("CASE WHEN w.{} THEN 1 ELSE 0 END", quoted(first))),
     };
     match dialect {
@@ -29,20 +30,34 @@ struct Division<'a> {
     amount: String,
     weight: String,
     first: Option<String>,
+    scale: Option<u16>,
 }
 
 impl Division<'_> {
     /// Two ways side by side: with 64-bit integers where no product can overflow, with numerics otherwise, which take several times
     /// as long. All rows of a key go the same way, and the columns of the other are NULL.
     fn on_postgres(&self, source: &str) -> String {
-        let (amount, weight) = (format!("q.{}", self.amount), format!("q.{}", self.weight));
+        let weight = format!("q.{}", self.weight);
+        let amount = match self.scale {
+            Some(scale) => format!("(q.{} * 1{})", self.amount, "0".repeat(usize::from(scale))),
+            None => format!("q.{}", self.amount),
+        };
         let over = format!("OVER (PARTITION BY {})", self.block.key_of("q").join(", "));
         let sum = format!("sum({weight}) {over}");
         // `BETWEEN` rather than abs(), which the smallest integer does not have.
-        let narrow =
-            format!("({amount} BETWEEN -2147483647 AND 2147483647 AND {sum} BETWEEN 0 AND 2147483647) IS TRUE");
+        let narrow = match self.scale {
+            Some(_) => String::from("false"),
+            None => {
+                format!("({amount} BETWEEN -2147483647 AND 2147483647 AND {sum} BETWEEN 0 AND 2147483647) IS TRUE")
+            }
+        };
+        // NaN is greater than every number; an infinity has no part.
+        let endless = match self.scale {
+            Some(_) => format!("abs({amount}) > 1e120 OR "),
+            None => String::new(),
+        };
         let fault = format!(
-            "{weight} IS NULL OR {weight} < 0 OR min({amount}) {over} <> max({amount}) {over} OR \
+            "{endless}{weight} IS NULL OR {weight} < 0 OR min({amount}) {over} <> max({amount}) {over} OR \
              CASE WHEN {narrow} THEN {weight} <> {weight}::bigint OR {amount} <> {amount}::bigint \
              ELSE {weight} <> trunc({weight}::numeric) OR {amount} <> trunc({amount}::numeric) END"
         );
@@ -67,11 +82,15 @@ impl Division<'_> {
              \n  CASE WHEN NOT {narrow} THEN CASE WHEN {sum} = 0 THEN 1 ELSE {weight}::numeric END END AS co_weight_wide,\
              \n  CASE WHEN NOT {narrow} THEN ({total})::numeric END AS co_total_wide\
              \nFROM {source}) w) d) r WHERE co_refused IS NULL",
-            list = self.list(&format!(
-                "CASE WHEN r.co_magnitude IS NULL THEN CAST({} AS bigint) ELSE {} END",
-                self.signed("_wide"),
-                self.signed(""),
-            )),
+            list = self.list(&match self.scale {
+                // A product is exact; a quotient of NUMERICs is rounded.
+                Some(scale) => format!("({}) * {}", self.signed("_wide"), unit(scale)),
+                None => format!(
+                    "CASE WHEN r.co_magnitude IS NULL THEN CAST({} AS bigint) ELSE {} END",
+                    self.signed("_wide"),
+                    self.signed(""),
+                ),
+            }),
             ties = self.ties(Dialect::Postgres),
             first = self.first.as_deref().unwrap_or("0"),
         )
@@ -130,10 +149,22 @@ impl Division<'_> {
     }
 
     fn cannot_divide(&self) -> String {
+        let fractional = match self.scale {
+            Some(scale) => format!("has more than {scale} decimals (the block's `split.scale`)"),
+            None => String::from("is fractional"),
+        };
         format!(
-            "block {}: an amount cannot be divided: a weight is negative, fractional or NULL, or the amount is fractional \
+            "block {}: an amount cannot be divided: a weight is negative, fractional or NULL, or the amount {fractional} \
              or differs between the rows of one key",
             self.block.label()
         )
+    }
+}
+
+/// The smallest amount of that many decimals: `0.01`.
+fn unit(scale: u16) -> String {
+    match scale {
+        0 => String::from("1"),
+        _ => format!("0.{}1", "0".repeat(usize::from(scale) - 1)),
     }
 }

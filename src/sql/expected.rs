@@ -5,6 +5,7 @@
 
 use crate::primitives::Dialect;
 
+use super::basis;
 use super::division::divided;
 use super::keys::{Keys, columns};
 use super::model::BlockModel;
@@ -13,8 +14,8 @@ use super::names::quoted;
 /// The rows that the query yields for some keys, with the identity's columns among them. Cheaper than [`expected`], because which
 /// rows there are does not depend on how an amount is divided.
 #[must_use]
-pub fn expected_identity(block: &BlockModel, keys: Keys<'_>) -> String {
-    format!("SELECT * FROM {}", restricted(block, &block.query(), keys))
+pub fn expected_identity(block: &BlockModel, dialect: Dialect, keys: Keys<'_>) -> String {
+    format!("SELECT * FROM {}", source(block, &block.query(), dialect, keys))
 }
 
 /// The expected rows of some keys, with the mapped columns by name.
@@ -23,14 +24,18 @@ pub fn expected(block: &BlockModel, dialect: Dialect, keys: Keys<'_>) -> String 
     expected_from(block, dialect, &block.query(), keys)
 }
 
-fn restricted(block: &BlockModel, query: &str, keys: Keys<'_>) -> String {
-    keys.restricted(&block.driving.key, &block.key, query)
+/// The rows before they are divided. A block that keeps a basis has no short form.
+fn source(block: &BlockModel, query: &str, dialect: Dialect, keys: Keys<'_>) -> String {
+    match basis::kept(block) {
+        Some(kept) => basis::source(block, kept, dialect, keys),
+        None => keys.restricted(&block.driving.key, &block.key, query),
+    }
 }
 
 /// [`expected`] over another text of the query, for the short form over a transition table.
 #[must_use]
 pub fn expected_from(block: &BlockModel, dialect: Dialect, query: &str, keys: Keys<'_>) -> String {
-    let source = restricted(block, query, keys);
+    let source = source(block, query, dialect, keys);
     let Some(split) = &block.split else {
         return format!("SELECT {} FROM {source}", columns("q", &block.mapped).join(", "));
     };
@@ -50,7 +55,7 @@ pub fn cannot_divide_sqlite(block: &BlockModel, keys: Keys<'_>) -> Option<String
          OR sum(typeof(q.{amount}) NOT IN ('integer', 'null')) > 0 \
          OR max(q.{amount}) >= 4611686018427387904 OR min(q.{amount}) <= -4611686018427387904 \
          OR min(q.{amount}) <> max(q.{amount}) OR count(*) > count(DISTINCT {identity}))",
-        source = restricted(block, &block.query(), keys),
+        source = source(block, &block.query(), Dialect::Sqlite, keys),
         key = block.key_of("q").join(", "),
         identity = identity.iter().map(|column| format!("quote({column})")).collect::<Vec<_>>().join(" || ',' || "),
     ))

@@ -1,6 +1,8 @@
 //! A change file's blocks as SQL text for one dialect. Pure: text in, text out.
 
 pub mod assignment;
+pub mod basis;
+pub mod basis_legacy;
 pub mod catalogue;
 pub mod compare;
 mod compare_input;
@@ -18,6 +20,7 @@ pub mod model;
 pub mod names;
 pub mod objects;
 pub mod old_path;
+pub mod own_columns;
 pub mod pending;
 pub mod postgres;
 pub mod postgres_batch;

@@ -3,6 +3,7 @@
 use crate::change::{BlockId, Direction, OnError, Stage, Truncate};
 use crate::primitives::{ChangeName, Dialect};
 
+use super::basis::BasisModel;
 use super::keys::{KeyColumn, columns, equal};
 use super::names::quoted;
 
@@ -76,6 +77,8 @@ pub struct BlockModel {
     pub source: SourceModel,
     pub owns: Option<String>,
     pub split: Option<SplitModel>,
+    /// What a division is kept by, for a block that freezes keys or reverses rows.
+    pub basis: Option<BasisModel>,
     pub follows: Vec<FollowModel>,
     /// Keys that `follows` leaves alone.
     pub frozen: Option<FrozenModel>,
@@ -127,6 +130,8 @@ pub struct SplitModel {
     pub amount: String,
     pub by: String,
     pub first: Option<String>,
+    /// PostgreSQL: decimals of the amounts, which are NUMERIC. `None`: they are integers.
+    pub scale: Option<u16>,
 }
 
 /// Keys of closed periods.

@@ -3,6 +3,7 @@
 use crate::change::{Direction, OnError, Stage};
 use crate::primitives::Dialect;
 
+use super::basis::{record_call, record_function};
 use super::gap;
 use super::keys::{Keys, is_there, parts_of, text_sql, variables};
 use super::model::{BlockModel, ChangeModel, Event, FollowModel, TableModel, trimmed};
@@ -44,7 +45,9 @@ pub fn block_functions(change: &ChangeModel) -> Vec<String> {
         .blocks
         .iter()
         .flat_map(|block| {
-            [apply_function(change, block), refresh_function(change, block), batch_function(change, block)]
+            let of_keys =
+                [apply_function(change, block), refresh_function(change, block), batch_function(change, block)];
+            record_function(change, block).into_iter().chain(of_keys)
         })
         .collect()
 }
@@ -119,6 +122,9 @@ pub fn drop_all(change: &ChangeModel) -> Vec<String> {
         functions.push(format!("DROP FUNCTION IF EXISTS {}", batch_signature(change, block)));
         functions.push(format!("DROP FUNCTION IF EXISTS {}({arrays})", block_function(change, block, "refresh")));
         functions.push(format!("DROP FUNCTION IF EXISTS {}({arrays})", block_function(change, block, "apply")));
+        if block.frozen.is_some() {
+            functions.push(format!("DROP FUNCTION IF EXISTS {}({arrays})", block_function(change, block, "record")));
+        }
     }
     statements.extend(functions);
     statements.extend(old_path::drop(change));
@@ -223,7 +229,7 @@ fn trigger_body(
         // All keys first: what the deletes below remove could not be found any more.
         pieces.extend(concerned.iter().map(|block| Piece::new(block, collect_and_lock(change, block, table, event))));
         for block in concerned.iter().rev() {
-            if let Some(delete) = delete_unexpected(block, Keys::Arrays(&stem(block))) {
+            if let Some(delete) = delete_unexpected(block, DIALECT, Keys::Arrays(&stem(block))) {
                 let text = format!("  IF cardinality({}) > 0 THEN\n{delete};\n  END IF;\n", first(block));
                 pieces.push(Piece::new(block, text));
             }
@@ -231,7 +237,7 @@ fn trigger_body(
     }
     if event == Event::Update {
         for block in change.deleted_first(direction, table) {
-            if let Some(delete) = delete_unexpected(block, Keys::Arrays(&stem(block))) {
+            if let Some(delete) = delete_unexpected(block, DIALECT, Keys::Arrays(&stem(block))) {
                 pieces.push(Piece::new(block, format!("{}{delete};\n", collect_and_lock(change, block, table, event))));
             }
         }
@@ -306,7 +312,7 @@ fn insert_fast(change: &ChangeModel, block: &BlockModel, table: &TableModel, eve
         _ => {
             let collect = assign(block, &stem(block), &keys);
             let insert = insert_from(block, DIALECT, &block.query(), Keys::Arrays(&stem(block)));
-            format!("{collect}{insert}")
+            format!("{collect}{}{insert}", record_call(change, block, &arguments(block)))
         }
     };
     Some(format!("{locks}{insert};\n"))
@@ -387,6 +393,7 @@ fn run_block(change: &ChangeModel, block: &BlockModel, table: &TableModel, event
             return text;
         }
         text.push_str(&collect_keys(block, table, event));
+        text.push_str(&record_call(change, block, &arguments(block)));
         text.push_str(&format!("{};\n", upsert_expected(block, DIALECT, Keys::Arrays(&stem(block)), "true")));
         return text;
     }

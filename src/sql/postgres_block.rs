@@ -3,6 +3,7 @@
 
 use crate::primitives::Dialect;
 
+use super::basis::record_call;
 use super::keys::{Keys, parts_of, variables};
 use super::model::{BlockModel, ChangeModel};
 use super::postgres::block_function;
@@ -29,9 +30,10 @@ fn keys_function(change: &ChangeModel, block: &BlockModel, verb: &str, body: &st
 #[must_use]
 pub fn apply_function(change: &ChangeModel, block: &BlockModel) -> String {
     let keys = Keys::Arrays("keys");
-    let delete = delete_unexpected(block, keys).map(|delete| format!("{delete};\n")).unwrap_or_default();
+    let arrays = variables("keys", &block.driving.key).join(", ");
+    let delete = delete_unexpected(block, DIALECT, keys).map(|delete| format!("{delete};\n")).unwrap_or_default();
     let upsert = upsert_expected(block, DIALECT, keys, "true");
-    keys_function(change, block, "apply", &format!("{delete}{upsert};\n"))
+    keys_function(change, block, "apply", &format!("{}{delete}{upsert};\n", record_call(change, block, &arrays)))
 }
 
 /// Refreshes rows that are not the statement's own: locks the driving rows in key order against a concurrent delete (where keys are not

@@ -79,7 +79,8 @@ fn lock_class(change: &ChangeModel, follow: &FollowModel) -> i32 {
 }
 
 /// FNV-1a, so that a class is the same in every version and on every server.
-fn hashed(text: &str) -> i32 {
+#[must_use]
+pub fn hashed(text: &str) -> i32 {
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     i32::from_ne_bytes(hash.to_ne_bytes())
 }

@@ -7,6 +7,7 @@
 use crate::change::{Direction, OnError};
 use crate::primitives::Dialect;
 
+use super::basis::record_one_sqlite;
 use super::expected::cannot_divide_sqlite;
 use super::gap;
 use super::keys::{KeyRange, Keys, columns, is_there, text_sql, variables};
@@ -90,15 +91,20 @@ fn cannot_divide(block: &BlockModel) -> Option<(String, String)> {
     Some((cannot, message))
 }
 
+/// Records the basis of a key that is frozen and has none, once it is known that it can be divided.
+fn record(block: &BlockModel) -> String {
+    record_one_sqlite(block).unwrap_or_default().iter().map(|statement| format!("{statement};\n")).collect()
+}
+
 /// Fails with the error of whatever fails.
 fn strict_body(block: &BlockModel) -> String {
     let key = Keys::Row("NEW");
     let guard = cannot_divide(block).map(|(cannot, message)| {
         format!("SELECT RAISE(ABORT, {}) WHERE NOT NEW.removing AND {cannot};\n", literal(&message))
     });
-    let delete = delete_unexpected(block, key).map(|delete| format!("{delete};\n")).unwrap_or_default();
+    let delete = delete_unexpected(block, DIALECT, key).map(|delete| format!("{delete};\n")).unwrap_or_default();
     let upsert = upsert_expected(block, DIALECT, key, "NOT NEW.removing");
-    format!("{}{delete}{upsert};\n", guard.unwrap_or_default())
+    format!("{}{}{delete}{upsert};\n", guard.unwrap_or_default(), record(block))
 }
 
 /// What refreshes one key and fails with the error of whatever fails, outside of triggers: for telling which constraint it was.
@@ -106,7 +112,10 @@ fn strict_body(block: &BlockModel) -> String {
 pub fn strict_statements(block: &BlockModel, key: &str) -> Vec<String> {
     let range = KeyRange::Among(vec![key.to_owned()]);
     let keys = Keys::Range(&range);
-    delete_unexpected(block, keys).into_iter().chain([upsert_expected(block, DIALECT, keys, "1 = 1")]).collect()
+    delete_unexpected(block, DIALECT, keys)
+        .into_iter()
+        .chain([upsert_expected(block, DIALECT, keys, "1 = 1")])
+        .collect()
 }
 
 /// Queues the key where the strict body would fail, as far as that can be known beforehand.
@@ -120,10 +129,10 @@ fn lenient_body(change: &ChangeModel, block: &BlockModel) -> String {
             queue(change, block, &key_text(block), &message, &condition)
         )
     });
-    let delete = delete_unexpected(block, key).map(|delete| format!("{delete};\n")).unwrap_or_default();
+    let delete = delete_unexpected(block, DIALECT, key).map(|delete| format!("{delete};\n")).unwrap_or_default();
     let lenient =
         Lenient { change, block, query: &block.query(), keys: key, gate: "NOT NEW.removing", key: &key_text(block) };
-    format!("{}{delete}{};\n", guard.unwrap_or_default(), lenient.statements().join(";\n"))
+    format!("{}{}{delete}{};\n", guard.unwrap_or_default(), record(block), lenient.statements().join(";\n"))
 }
 
 /// Statements that make every trigger of the change do its direction's work.

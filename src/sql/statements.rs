@@ -9,7 +9,7 @@ use super::names::quoted;
 
 /// Deletes the owned target rows of the keys whose identity the query no longer yields. Nothing for a block that may only update.
 #[must_use]
-pub fn delete_unexpected(block: &BlockModel, keys: Keys<'_>) -> Option<String> {
+pub fn delete_unexpected(block: &BlockModel, dialect: Dialect, keys: Keys<'_>) -> Option<String> {
     if !block.insert {
         return None;
     }
@@ -18,7 +18,7 @@ pub fn delete_unexpected(block: &BlockModel, keys: Keys<'_>) -> Option<String> {
     Some(format!(
         "DELETE FROM {target} WHERE {}{owned}\n  AND NOT EXISTS (SELECT 1 FROM ({}) e WHERE {})",
         keys.condition(&block.driving.key, &block.key_of(target)),
-        expected_identity(block, keys),
+        expected_identity(block, dialect, keys),
         same_identity(block, target, "e"),
     ))
 }

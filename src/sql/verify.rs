@@ -2,6 +2,7 @@
 
 use crate::primitives::Dialect;
 
+use super::basis::has_basis;
 use super::expected::expected;
 pub use super::keys::KeyRange;
 use super::keys::{Keys, columns, in_range, is_there, text_sql};
@@ -57,7 +58,11 @@ impl<'a> Comparison<'a> {
             .iter()
             .map(|key| format!("coalesce({}, a.{})", block.expected_column("e", key), quoted(key)))
             .collect();
-        let thawed = block.thawed(&key).map(|thawed| format!("\n  AND {thawed}")).unwrap_or_default();
+        let thawed = match (block.thawed(&key), has_basis(block, dialect, &key)) {
+            (Some(thawed), Some(has_basis)) => format!("\n  AND ({thawed} OR {has_basis})"),
+            (Some(thawed), None) => format!("\n  AND {thawed}"),
+            (None, _) => String::new(),
+        };
         let on = same_identity(block, "a", "e");
         let changed =
             format!("e.co_there = 1 AND a.co_there = 1 AND a.co_owned AND ({})", differs(block, dialect, "a", "e"));

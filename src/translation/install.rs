@@ -11,6 +11,7 @@ use crate::sql::names::own;
 use crate::sql::pending::Work;
 use crate::sql::{assignment, effective, postgres, sqlite};
 
+use super::basis;
 use super::error::TranslationError;
 use super::file_history::FILE;
 use super::objects;
@@ -50,6 +51,7 @@ pub fn plan(
         add("Changeover's own tables", create_tables(dialect));
         add("tables of assignments", assignment::create(dialect));
     }
+    add("what divisions of frozen keys are based on", basis::create(model));
     if let Some(allocation) = &file.allocation {
         add("view of the effective allocation", effective::create(dialect, &model.name, allocation));
     }
@@ -172,6 +174,7 @@ fn rest_plan(connection: &mut DatabaseConnection, file: &ChangeFile) -> Result<V
     if file.allocation.is_some() {
         add("view of the effective allocation", effective::drop(dialect));
     }
+    add("what divisions of frozen keys are based on", basis::drop_tables(connection, &file.name)?);
     if is_last {
         add("tables of assignments", assignment::drop(dialect));
         add("Changeover's own tables", drop_tables(dialect));

@@ -6,10 +6,12 @@ use crate::primitives::{ChangeName, Instant};
 use crate::sql::names::{literal, own};
 use crate::sql::{old_path, pending};
 
+use super::basis::record_frozen;
 use super::error::TranslationError;
 use super::file_history::without_file;
 use super::laws::create_laws_table;
 use super::ranges;
+use super::resolve::resolve;
 use super::writes::idempotency;
 use super::{audit, objects};
 
@@ -204,6 +206,11 @@ pub fn close_before(
     }
     let sql = format!("UPDATE {} SET open_period = $1 WHERE name = $2", own(connection.dialect(), "change"));
     connection.execute(&sql, &[Value::from(open_period), Value::from(name.as_str())])?;
+    // Once a change is complete its old tables may be gone, and nothing is divided any more.
+    if change.stage != Stage::Complete {
+        let model = resolve(connection, &change.file)?;
+        record_frozen(connection, &model)?;
+    }
     record(
         connection,
         name,

@@ -14,6 +14,7 @@ use crate::sql::names::own;
 use crate::sql::pending::{WHOLE_BLOCK, Work};
 use crate::sql::{effective, gap as gap_sql, postgres, sqlite};
 
+use super::basis;
 use super::cover::missing_on_postgres;
 use super::error::TranslationError;
 use super::file_history::FILE;
@@ -34,6 +35,7 @@ pub fn update_plan(
     file: &ChangeFile,
 ) -> Result<Vec<Step>, TranslationError> {
     let change = get_change(connection, &model.name)?;
+    let model = &basis::prepared(model);
     let mut steps = Vec::new();
     let mut add = |what: &str, statements: Vec<String>| {
         steps.extend(statements.into_iter().map(|sql| Step { what: what.to_owned(), sql }));
@@ -77,6 +79,7 @@ pub fn update(
 ) -> Result<InstalledChange, TranslationError> {
     let before = get_change(connection, &model.name)?;
     let old = resolve(connection, &before.file).ok();
+    let model = &basis::prepared(model);
     with_lock_timeout(connection, |connection| {
         let change = lock_change(connection, &model.name)?;
         if change.stage == Stage::Complete {
@@ -90,6 +93,7 @@ pub fn update(
         refuse_second_allocation(connection, model, file)?;
         refuse_overlaps(connection, model)?;
         create_missing_tables(connection)?;
+        basis::prepare(connection, (old.as_ref(), model))?;
         let statements: Vec<String> = update_plan(connection, model, file)?.into_iter().map(|step| step.sql).collect();
         objects::make(connection, &model.name, &statements)?;
         objects::note_tables(connection, model)?;
@@ -132,7 +136,7 @@ fn surplus_on_postgres(
     let sql = "SELECT format('changeover.\"%s\"(%s)', proname, pg_get_function_arguments(oid)) AS head,
                       oid::regprocedure::text AS signature
                FROM pg_proc WHERE pronamespace = 'changeover'::regnamespace AND (proname ~ $1 OR proname ~ $2) ORDER BY 1";
-    let of_blocks = format!("^{stem}_[fb][0-9]+_(apply|refresh|batch)$");
+    let of_blocks = format!("^{stem}_[fb][0-9]+_(apply|refresh|batch|record)$");
     let mut functions = Vec::new();
     for row in connection.query(sql, &[Value::from(pattern), Value::from(of_blocks)])? {
         let head = row.text("head")?;

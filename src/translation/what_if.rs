@@ -1,6 +1,7 @@
 //! What a comparison would say before anything is installed: the new model is filled in a transaction that is always rolled back.
 
 use super::backfill_batch::fill_in_transaction;
+use super::basis;
 use super::compare::{CompareError, CompareRequest, CompareWatcher, Compared, compare};
 use super::error::TranslationError;
 use super::own::{are_tables_there, create_tables, find_change};
@@ -43,6 +44,7 @@ fn fill(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<(), 
     if !are_tables_there(connection)? {
         statements.extend(create_tables(model.dialect));
     }
+    statements.extend(basis::create(model));
     statements.extend(match model.dialect {
         Dialect::Postgres => postgres::block_functions(model),
         Dialect::Sqlite => sqlite::block_objects(model),

@@ -1,5 +1,6 @@
 //! One block: its tables, its key and identity, what its query returns and reads, and its other SQL texts.
 
+use super::basis;
 use super::inspect::Described;
 use super::text::Text;
 use super::{CheckError, CheckedBlock, Checker};
@@ -11,13 +12,13 @@ use crate::sql::effective::subquery;
 use crate::sql::names::quoted;
 
 /// Everything about one block, gathered once.
-struct Subject<'b> {
-    block: &'b Block,
-    label: String,
-    target: Option<&'b Table>,
-    source: Option<&'b Table>,
+pub(super) struct Subject<'b> {
+    pub(super) block: &'b Block,
+    pub(super) label: String,
+    pub(super) target: Option<&'b Table>,
+    pub(super) source: Option<&'b Table>,
     /// The driving table's key; `None` if there is none, which has been said.
-    key: Option<DrivingKey>,
+    pub(super) key: Option<DrivingKey>,
     follows: Vec<Option<&'b Table>>,
     constant: Vec<Option<&'b Table>>,
 }
@@ -119,7 +120,7 @@ fn check_tables(checker: &mut Checker<'_>, subject: &Subject<'_>) {
     warn_without_index(checker, label, (block.key.line, "the target"), target, &names);
 }
 
-fn create_index(table: &Table, column: &str) -> String {
+pub(super) fn create_index(table: &Table, column: &str) -> String {
     let name = match table.dialect {
         Dialect::Postgres => String::new(),
         Dialect::Sqlite => format!("{}_{} ", table.name, column.replace(", ", "_")),
@@ -364,18 +365,23 @@ fn check_split(checker: &mut Checker<'_>, subject: &Subject<'_>, described: &Des
         if is_known && role == "first" && column.data_type != "boolean" {
             let what = format!("the split's `first`, {}, is {}", shown(name), column.data_type);
             checker.mistake(label, split.line, &what, "return a boolean");
+        } else if is_known && role == "amount" && split.scale.is_some() {
+            basis::check_numeric(checker, label, split, column, "the result");
         } else if is_known && role != "first" && column.kind != KeyKind::Integer {
             let what = format!("the split's `{role}`, {}, is {}", shown(name), column.data_type);
             checker.mistake(
                 label,
                 split.line,
                 &what,
-                "return an integer: amounts are whole minor units, weights whole numbers",
+                "return an integer: amounts are whole minor units, weights whole numbers (NUMERIC amounts: write `scale` in the split)",
             );
         }
     }
     let target = subject.target.and_then(|target| Some((target, target.find_column(&split.amount)?)));
     match target {
+        Some((target, column)) if split.scale.is_some() => {
+            basis::check_numeric(checker, label, split, column, &shown(&target.shown()));
+        }
         Some((target, column)) if column.kind != KeyKind::Integer => {
             let what = format!(
                 "{} of {} is {}, not an integer",
@@ -387,6 +393,7 @@ fn check_split(checker: &mut Checker<'_>, subject: &Subject<'_>, described: &Des
         }
         _ => {}
     }
+    basis::check(checker, subject, described, split);
 }
 
 /// Every table that the query reads is one whose changes are seen, or need not be.

@@ -9,6 +9,7 @@
 //! * where a table is filled in one direction and drives in the other, every column that is filled is carried back.
 
 mod allocation;
+mod basis;
 mod block;
 mod foreign_keys;
 mod inspect;

@@ -3,6 +3,7 @@
 
 mod audit;
 mod backfill;
+mod basis;
 mod concurrency;
 mod crash;
 mod crashes;

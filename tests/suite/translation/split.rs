@@ -151,3 +151,111 @@ fn sql_divides_as_rust_does() {
             .unwrap();
     });
 }
+
+/// The same bill, its amounts NUMERIC with 11 decimals.
+const SCALED: &str = "CREATE TABLE bills (id BIGINT PRIMARY KEY, amount NUMERIC NOT NULL);
+    CREATE TABLE shares (bill_id BIGINT NOT NULL, member TEXT NOT NULL, weight BIGINT NOT NULL, is_first BOOLEAN NOT NULL, PRIMARY KEY (bill_id, member));
+    CREATE TABLE parts (bill_id BIGINT NOT NULL, member TEXT NOT NULL, amount NUMERIC(40,11) NOT NULL, PRIMARY KEY (bill_id, member));";
+
+fn scaled_file() -> ChangeFile {
+    ChangeFile::parse(&CHANGE.replace("first = \"is_first\" }", "first = \"is_first\", scale = 11 }")).unwrap()
+}
+
+/// An integer of 10^-11 as PostgreSQL writes it.
+fn eleven(amount: i64) -> String {
+    let digits = format!("{:012}", amount.unsigned_abs());
+    let (whole, fraction) = digits.split_at(digits.len() - 11);
+    format!("{}{whole}.{fraction}", if amount < 0 { "-" } else { "" })
+}
+
+#[test]
+fn amounts_with_eleven_decimals_are_divided_as_integers_are() {
+    each_database(|database| {
+        let mut connection = database.connection();
+        if database.dialect() == Dialect::Sqlite {
+            drop(prepared(&database));
+            let refused = changeover::translation::resolve(&mut connection, &scaled_file()).unwrap_err().to_string();
+            assert!(refused.contains("scale") && refused.contains("integers of the smallest unit"), "{refused}");
+            return;
+        }
+        connection.batch(SCALED).unwrap();
+        install_file(&mut connection, &scaled_file(), Stage::DualWrite);
+        let connection = std::cell::RefCell::new(connection);
+        let id = std::cell::Cell::new(0_i64);
+        let mut runner =
+            proptest::test_runner::TestRunner::new(ProptestConfig { cases: 200, ..ProptestConfig::default() });
+        runner
+            .run(&(amount(), prop::collection::vec(share(), 1..9)), |(amount, shares)| {
+                id.set(id.get() + 1);
+                let shares: Vec<(String, i64, bool)> = shares
+                    .iter()
+                    .zip('a'..)
+                    .map(|((weight, first), name)| (name.to_string(), *weight, *first))
+                    .collect();
+                let rows: Vec<String> = shares
+                    .iter()
+                    .map(|(member, weight, first)| format!("({}, '{member}', {weight}, {first})", id.get()))
+                    .collect();
+                let mut connection = connection.borrow_mut();
+                connection
+                    .batch(&format!(
+                        "INSERT INTO shares VALUES {}; INSERT INTO bills VALUES ({}, {})",
+                        rows.join(", "),
+                        id.get(),
+                        eleven(amount)
+                    ))
+                    .unwrap();
+                let sql =
+                    format!("SELECT amount::text AS amount FROM parts WHERE bill_id = {} ORDER BY member", id.get());
+                let found: Vec<String> =
+                    connection.query(&sql, &[]).unwrap().iter().map(|row| row.text("amount").unwrap()).collect();
+                let wanted: Vec<String> = by_rust(amount, &shares).into_iter().map(eleven).collect();
+                prop_assert_eq!(found, wanted);
+                Ok(())
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn decimals_beyond_the_scale_are_refused() {
+    each_database(|database| {
+        if database.dialect() == Dialect::Sqlite {
+            return;
+        }
+        let mut connection = database.connection();
+        connection.batch(SCALED).unwrap();
+        install_file(&mut connection, &scaled_file(), Stage::DualWrite);
+        connection.batch("INSERT INTO shares VALUES (1, 'a', 1, true), (2, 'a', 1, true), (3, 'a', 1, true)").unwrap();
+        for amount in ["1.000000000001", "'NaN'", "'Infinity'"] {
+            let refused = connection.batch(&format!("INSERT INTO bills VALUES (1, {amount})")).unwrap_err().to_string();
+            assert!(refused.contains("more than 11 decimals") && refused.contains("f1 (parts)"), "{refused}");
+        }
+        connection
+            .batch("INSERT INTO bills VALUES (2, 20.52022672899000), (3, 123456789012345678901234567.1)")
+            .unwrap();
+        let row = connection.get_row("SELECT sum(amount)::text AS sum FROM parts", &[]).unwrap();
+        assert_eq!(row.text("sum").unwrap(), "123456789012345678901234587.62022672899");
+    });
+}
+
+proptest! {
+    #[test]
+    fn a_division_is_exact_fair_within_a_unit_deterministic_and_symmetric(
+        amount in amount(), shares in prop::collection::vec(share(), 1..9),
+    ) {
+        let shares: Vec<Share> = shares.into_iter().map(|(weight, first)| Share { weight, first }).collect();
+        let parts = split(amount, &shares).unwrap();
+        prop_assert_eq!(parts.iter().map(|part| i128::from(*part)).sum::<i128>(), i128::from(amount));
+        let all_zero = shares.iter().all(|share| share.weight == 0);
+        let weight = |share: &Share| if all_zero { 1 } else { i128::from(share.weight) };
+        let total: i128 = shares.iter().map(weight).sum();
+        for (part, share) in parts.iter().zip(&shares) {
+            let off = i128::from(*part) * total - i128::from(amount) * weight(share);
+            prop_assert!(off.abs() < total, "{part} is a unit or more from the exact part");
+        }
+        prop_assert_eq!(&split(amount, &shares).unwrap(), &parts);
+        let mirrored: Vec<i64> = split(-amount, &shares).unwrap().into_iter().map(|part| -part).collect();
+        prop_assert_eq!(mirrored, parts);
+    }
+}

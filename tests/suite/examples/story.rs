@@ -51,7 +51,8 @@ fn a_closed_month_and_what_reverses_it_stay_as_they_were_divided() {
                  UPDATE periods SET closed = true WHERE period < '2026-11'",
             )
             .unwrap();
-        own::close_before(&mut connection, &installed.model.name, RUNNING, deed()).unwrap();
+        let name = &installed.model.name;
+        connection.in_transaction(|connection| own::close_before(connection, name, RUNNING, deed())).unwrap();
         connection
             .batch(
                 "INSERT INTO memberships (account_id, user_id, weight) SELECT id, 9002, 1 FROM accounts WHERE owner_id = 9001;

@@ -87,7 +87,7 @@ FROM old_allocations o FULL JOIN new_allocations n ON n.charge_id = o.charge_id 
 WHERE o.amount IS DISTINCT FROM n.amount";
 
 /// The charges that are wrong: the same that the comparison finds, as one would write it by hand.
-const WRONG: &str = "SELECT coalesce(c.id, p.charge_id) AS charge_id, c.amount, p.old, p.new
+const WRONG: &str = "SELECT coalesce(c.id, p.charge_id) AS charge_id, c.amount, CAST(p.old AS text) AS old, CAST(p.new AS text) AS new
 FROM charges c FULL JOIN (
   SELECT coalesce(o.charge_id, n.charge_id, e.charge_id) AS charge_id, sum(o.amount) AS old, sum(n.amount) AS new,
     bool_or((n.charge_id IS NULL) <> (e.charge_id IS NULL)) AS unexpected

@@ -15,6 +15,9 @@ const PAYERS_MAX: usize = 400_000;
 /// Currency and payer; `None`: allocated to nobody.
 type Key = (String, Option<String>);
 
+/// Payers in order, from memory or from a file.
+type Run = Box<dyn Iterator<Item = io::Result<(Key, PayerSum)>>>;
+
 /// What one payer pays in one currency, and what of it changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct PayerSum {
@@ -109,8 +112,7 @@ impl PayerTotals {
     pub(super) fn tables(mut self, movers_max: usize) -> io::Result<PayerTables> {
         let mut tables = Tables { movers_max, ..Tables::default() };
         let last = self.sorted();
-        let mut runs: Vec<Box<dyn Iterator<Item = io::Result<(Key, PayerSum)>>>> =
-            vec![Box::new(last.into_iter().map(Ok))];
+        let mut runs: Vec<Run> = vec![Box::new(last.into_iter().map(Ok))];
         for run in self.runs {
             runs.push(Box::new(run.lines().map(|line| Ok(serde_json::from_str(&line?)?))));
         }

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 ///
 /// The order of the arms is the order of precedence: a charge is in the first class that applies, so that the most basic fault is
 /// told and not what follows from it (a payer listed twice usually breaks the sum too; `duplicate` names the cause).
-/// A closed period that moved (`frozen_changed`) needs a stored baseline and is not among them yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChargeClass {
@@ -19,6 +18,7 @@ pub enum ChargeClass {
     Duplicate,
     NotConserved,
     MixedSign,
+    FrozenChanged,
     RefundDrift,
     UnexpectedPayer,
     SamePayer,
@@ -28,13 +28,14 @@ pub enum ChargeClass {
 
 impl ChargeClass {
     /// All classes in their order of precedence.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Orphan,
         Self::Unallocated,
         Self::Currency,
         Self::Duplicate,
         Self::NotConserved,
         Self::MixedSign,
+        Self::FrozenChanged,
         Self::RefundDrift,
         Self::UnexpectedPayer,
         Self::SamePayer,
@@ -52,6 +53,7 @@ impl ChargeClass {
             Self::Duplicate => "duplicate",
             Self::NotConserved => "not_conserved",
             Self::MixedSign => "mixed_sign",
+            Self::FrozenChanged => "frozen_changed",
             Self::RefundDrift => "refund_drift",
             Self::UnexpectedPayer => "unexpected_payer",
             Self::SamePayer => "same_payer",
@@ -70,6 +72,7 @@ impl ChargeClass {
             Self::Duplicate => "Payer listed twice",
             Self::NotConserved => "Sum differs",
             Self::MixedSign => "Mixed signs",
+            Self::FrozenChanged => "Closed period moved",
             Self::RefundDrift => "Refund does not undo its charge",
             Self::UnexpectedPayer => "Unexpected payer",
             Self::SamePayer => "Same payer",
@@ -88,6 +91,9 @@ impl ChargeClass {
             Self::Duplicate => "The new model lists the same payer more than once for the charge.",
             Self::NotConserved => "The parts do not add up to the charge's amount.",
             Self::MixedSign => "The new model pays some payers and bills others for the same charge.",
+            Self::FrozenChanged => {
+                "The charge's period is closed, and the charge is not allocated as it was then, is gone, or came later."
+            }
             Self::RefundDrift => "The refund does not give back to each payer what the refunded charge took from them.",
             Self::UnexpectedPayer => "The payers are not the ones that the change says should pay.",
             Self::SamePayer => "The same payer pays the same amount in both models.",
@@ -106,6 +112,7 @@ impl ChargeClass {
             | Self::Duplicate
             | Self::NotConserved
             | Self::MixedSign
+            | Self::FrozenChanged
             | Self::RefundDrift
             | Self::UnexpectedPayer => true,
             Self::SamePayer | Self::SplitExpected | Self::MovedExpected => false,
@@ -145,7 +152,7 @@ mod tests {
             assert_eq!(class.as_str().parse::<ChargeClass>().unwrap(), class);
             assert_eq!(serde_json::to_string(&class).unwrap(), format!("\"{class}\""));
         }
-        assert!("frozen_changed".parse::<ChargeClass>().is_err());
+        assert!("frozen".parse::<ChargeClass>().is_err());
     }
 
     #[test]

@@ -119,6 +119,7 @@ pub fn run(
     let request = CompareRequest {
         periods: &periods,
         closed_before: closed_before(&change),
+        closed_of: Some(name),
         exceptions_max: options.exceptions_max,
         movers_max: options.movers_max,
         asked_charges: &asked,

@@ -8,6 +8,7 @@
 //! Nearly all charges have one row in each query. For them, the *facts* that one grouping of each query gives say everything. Only charges
 //! with several rows in one of the queries are looked at payer by payer (*details*).
 
+use super::closed;
 use super::compare_input;
 use super::names::literal;
 use crate::primitives::Dialect;
@@ -33,6 +34,7 @@ pub fn compare(query: &CompareQuery<'_>) -> String {
     if query.allocation.reverses.is_some() {
         parts.push(drift(query));
     }
+    parts.extend(query.closed.map(|closed| closed::frozen(query, closed)));
     parts.push(judged(query));
     parts.push(payer_totals());
     format!("WITH {}\n{}", parts.join(",\n"), sections(query))
@@ -252,17 +254,24 @@ fn judged(query: &CompareQuery<'_>) -> String {
         format!("WHEN f.old_amount <> f.amount OR f.new_amount <> f.amount{effective_differs} THEN 'not_conserved'"),
         String::from("WHEN f.smallest < 0 AND f.largest > 0 THEN 'mixed_sign'"),
     ];
+    if query.closed.is_some() {
+        arms.push(String::from("WHEN z.charge_id IS NOT NULL THEN 'frozen_changed'"));
+    }
     let refunds = query.allocation.reverses.is_some();
     if refunds {
         arms.push(String::from("WHEN r.charge_id IS NOT NULL THEN 'refund_drift'"));
     }
     arms.extend(payer_arms(query));
     let join_drift = if refunds { "\n  LEFT JOIN drift r ON r.charge_id = f.charge_id" } else { "" };
+    let join_frozen = match query.closed {
+        Some(_) => format!("\n  LEFT JOIN frozen z ON {}", closed::is_frozen(query.dialect)),
+        None => String::new(),
+    };
     format!(
         "judged AS (
   SELECT f.*,
     CASE\n      {arms}\n    END AS class
-  FROM facts f LEFT JOIN detail d ON d.charge_id = f.charge_id{join_drift})",
+  FROM facts f LEFT JOIN detail d ON d.charge_id = f.charge_id{join_drift}{join_frozen})",
         arms = arms.join("\n      ")
     )
 }

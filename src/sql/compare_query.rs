@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::closed::Closed;
 use super::names::literal;
 use crate::change::Allocation;
 use crate::primitives::Dialect;
@@ -17,9 +18,8 @@ pub struct CompareQuery<'a> {
     pub effective: Option<&'a str>,
     /// Periods before this one are closed and keep the payers that they had: today's expected payers say nothing about them.
     pub closed_before: Option<&'a str>,
-    /// The table of what charges of closed periods were allocated to when their period closed, qualified and quoted; `None`: nothing
-    /// was recorded.
-    pub closed: Option<&'a str>,
+    /// What charges of closed periods were allocated to when their period closed; `None`: nothing was recorded.
+    pub closed: Option<&'a Closed>,
     /// Ids of charges to return one by one, whatever their class.
     pub asked_charges: &'a [String],
     pub columns: &'a ColumnKinds,

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::closing::find_closed;
 use super::compare_chunk::{Chunk, Kept};
 use super::compare_chunks::{self, Range, Wish};
 use super::compare_columns::{find_effective_view, look};
@@ -13,7 +14,8 @@ use super::payer_totals::PayerTotals;
 use crate::allocation::{ComparePart, Comparison, EffectiveSource, ExceptionLine};
 use crate::change::Allocation;
 use crate::database::{DatabaseConnection, DatabaseError};
-use crate::primitives::{Dialect, exponent_of};
+use crate::primitives::{ChangeName, Dialect, exponent_of};
+use crate::sql::closed::Closed;
 use crate::sql::compare::{ColumnKinds, CompareQuery, Scope};
 use crate::sql::compare_parts;
 use crate::store;
@@ -26,6 +28,8 @@ pub struct CompareRequest<'a> {
     pub periods: &'a [String],
     /// Periods before this one are closed: their charges keep the payers that they had. `None` or empty: none is.
     pub closed_before: Option<&'a str>,
+    /// The change whose closed periods are held against what was recorded when they closed; `None`: they are not.
+    pub closed_of: Option<&'a ChangeName>,
     /// False leaves the view of effective allocation aside even if there is one: it is another change's, or not yet this one's.
     pub use_effective_view: bool,
     /// How many exceptions to tell line by line; all are counted.
@@ -48,6 +52,7 @@ impl<'a> CompareRequest<'a> {
             allocation,
             periods: &[],
             closed_before: None,
+            closed_of: None,
             use_effective_view: true,
             exceptions_max: 500,
             movers_max: 15,
@@ -227,7 +232,14 @@ fn compare_in_transaction(
     let effective = if request.use_effective_view { find_effective_view(connection)? } else { None };
     let columns = look(connection, request.allocation, effective.as_deref())?;
     let everything = Scope::Between(None, None);
-    let query = query(connection.dialect(), request, effective.as_deref(), &columns, &everything);
+    let closed = match request.closed_of {
+        Some(change) => find_closed(connection, change)?.filter(|closed| touches(request.periods, closed)),
+        None => None,
+    };
+    let query = CompareQuery {
+        closed: closed.as_ref(),
+        ..query(connection.dialect(), request, effective.as_deref(), &columns, &everything)
+    };
     refuse_nameless(connection, &query)?;
     let total = count(connection, &query)?;
     let wish = Wish { chunk_charges: request.chunk_charges, is_one_moment };
@@ -253,6 +265,11 @@ fn query<'a>(
         columns,
         scope,
     }
+}
+
+/// True if one of the periods that are compared, or any if all are, is a closed one.
+fn touches(periods: &[String], closed: &Closed) -> bool {
+    periods.is_empty() || periods.iter().any(|period| closed.periods.contains(period))
 }
 
 fn refuse_nameless(connection: &mut DatabaseConnection, query: &CompareQuery<'_>) -> Result<(), CompareError> {
@@ -430,7 +447,9 @@ impl Run<'_> {
         let kept = Kept { parts: watcher.keeps_parts(), exceptions: watcher.keeps_exceptions() };
         let chunk = self.chunk_of(range, kept);
         let Some(part) = chunk.compare(connection, &mut found.payers, watcher)? else { return Ok(None) };
-        let checksum = if self.request.checksums { chunk.checksum(connection)? } else { None };
+        // The first chunk tells the charges that are gone from closed periods, wherever they were.
+        let looks_elsewhere = range.0.is_none() && self.query.closed.is_some();
+        let checksum = if self.request.checksums && !looks_elsewhere { chunk.checksum(connection)? } else { None };
         Ok(Some(ComparePart { number: found.number, basis: self.basis.clone(), checksum, ..part }))
     }
 

@@ -9,6 +9,7 @@ use super::compare_sum::{ClassLine, Sums, id_order, in_turn};
 use super::payer_totals::{PayerTotals, pack};
 use crate::allocation::{ComparePart, ExceptionLine, Part};
 use crate::database::DatabaseConnection;
+use crate::sql::closed::{self as compare_closed, Closed};
 use crate::sql::compare::{self as compare_sql, CompareQuery, Scope};
 use crate::sql::compare_parts;
 use crate::store;
@@ -87,6 +88,9 @@ impl Chunk<'_> {
         let mut first = self.tell(connection, told, watcher)?;
         if has_orphans {
             first.extend(self.orphans(connection, &mut answer, watcher)?);
+        }
+        if let Some(closed) = self.query.closed.filter(|_| self.range.0.is_none()) {
+            first.extend(self.gone(connection, closed, &mut answer, watcher)?);
         }
         Ok(Some(ComparePart {
             number: 0,
@@ -171,6 +175,35 @@ impl Chunk<'_> {
                 return Ok(first);
             }
             last = Some(end);
+        }
+    }
+
+    /// Charges that are gone from closed periods, in batches; the first chunk tells all of them. Returns the first ones.
+    fn gone(
+        &self,
+        connection: &mut DatabaseConnection,
+        closed: &Closed,
+        answer: &mut Answer,
+        watcher: &mut dyn CompareWatcher,
+    ) -> Result<Vec<ExceptionLine>, CompareError> {
+        let (mut first, mut last) = (Vec::new(), String::new());
+        loop {
+            let sql = compare_closed::gone(self.query, closed, &last, EXCEPTIONS_HELD_MAX);
+            let mut told = Vec::new();
+            for line in &lines(connection, &sql)? {
+                let line = ClassLine::read(line)?;
+                answer.sums.add(&line);
+                answer.sums.asked.extend(line.asked(self.asked));
+                told.extend(line.exception());
+            }
+            let Some(end) = told.last().map(|line: &ExceptionLine| line.charge_id.clone()) else { return Ok(first) };
+            let is_all = told.len() < EXCEPTIONS_HELD_MAX;
+            first.extend(self.tell(connection, told, watcher)?);
+            first = in_turn(first, self.exceptions_max);
+            if is_all {
+                return Ok(first);
+            }
+            last = end;
         }
     }
 

@@ -108,7 +108,8 @@ impl Sums {
         let Some(class) = line.class else { return };
         let known = self.classes.entry((class, line.group.clone())).or_default();
         *known = (known.0 + line.total.charges, known.1 + line.total.amount);
-        if class != ChargeClass::Orphan {
+        // What has no charge has no place among the control totals.
+        if line.group.0.is_some() {
             self.add_total(&line.total);
         }
     }

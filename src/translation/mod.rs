@@ -14,6 +14,7 @@ pub mod basis;
 pub mod catalogue;
 mod check;
 mod checklist;
+pub mod closing;
 pub mod compare;
 mod compare_chunk;
 mod compare_chunks;

@@ -3,10 +3,12 @@
 use crate::change::{ChangeFile, Stage};
 use crate::database::{DatabaseConnection, DatabaseError, Dialect, Row, Value};
 use crate::primitives::{ChangeName, Instant};
+use crate::sql::closed;
 use crate::sql::names::{literal, own};
 use crate::sql::{old_path, pending};
 
 use super::basis::record_frozen;
+use super::closing;
 use super::error::TranslationError;
 use super::file_history::without_file;
 use super::laws::create_laws_table;
@@ -46,7 +48,9 @@ pub struct Deed<'a> {
 }
 
 /// Tables whose rows a change takes with it, each with a column `change`.
-pub(super) const BY_CHANGE: [&str; 13] = [
+pub(super) const BY_CHANGE: [&str; 15] = [
+    "closed_allocation",
+    "closed_period",
     "coverage",
     "object",
     "laws",
@@ -77,6 +81,9 @@ pub fn create_tables(dialect: Dialect) -> Vec<String> {
     statements.push(old_path::table(dialect));
     statements.push(objects::create_table(dialect));
     statements.push(audit::create_table(dialect));
+    statements.push(table("closed_allocation", closed::allocation_columns(dialect)));
+    statements.push(closed::index(dialect));
+    statements.push(table("closed_period", closed::PERIOD_COLUMNS));
     statements
 }
 
@@ -210,6 +217,7 @@ pub fn close_before(
     if change.stage != Stage::Complete {
         let model = resolve(connection, &change.file)?;
         record_frozen(connection, &model)?;
+        closing::record(connection, &change, open_period, deed)?;
     }
     record(
         connection,

@@ -3,6 +3,7 @@
 mod attacks;
 mod chunks;
 mod classes;
+mod closed;
 mod commands;
 mod documents;
 mod input;

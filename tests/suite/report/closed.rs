@@ -1,0 +1,110 @@
+//! A closed period keeps what its charges were allocated to: whatever moves afterwards is told, and nothing else.
+
+use changeover::database::DatabaseConnection;
+use serde_json::Value;
+
+use super::commands::{NAME, command, installed, report};
+use crate::examples::support::{load_video_hosting, number};
+use crate::support::{TestDatabase, each_database};
+
+const OPEN: &str = "2026-11";
+
+/// The example at `shadow`, with every month before November closed, in the application too.
+fn closed(database: &TestDatabase, seed: u64) -> DatabaseConnection {
+    let mut connection = database.connection();
+    load_video_hosting(&mut connection, 400, seed);
+    installed(database);
+    let run = |arguments: &[&str]| drop(command(database).args(arguments).run().expect_code(0));
+    run(&["verify", NAME]);
+    run(&["change", "stage", NAME, "shadow"]);
+    run(&["change", "close", NAME, "--before", OPEN, "--reason", "billed"]);
+    connection.batch(&format!("UPDATE periods SET closed = true WHERE period < '{OPEN}'")).unwrap();
+    connection
+}
+
+fn exceptions(report: &Value) -> Vec<(String, String)> {
+    let lines = report["data"]["exceptions"].as_array().unwrap();
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+    let mut found: Vec<(String, String)> =
+        lines.iter().map(|line| (text(line, "class"), text(line, "charge_id"))).collect();
+    found.sort();
+    found
+}
+
+/// A charge of October that is divided over several payers and that nothing reverses.
+fn divided(connection: &mut DatabaseConnection) -> i64 {
+    let sql = "SELECT max(id) FROM (SELECT c.id FROM charges c JOIN charge_allocations a ON a.charge_id = c.id
+               WHERE c.period = '2026-10' AND c.reverses_id IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM charges r WHERE r.reverses_id = c.id)
+               GROUP BY c.id HAVING count(*) > 1) d";
+    number(connection, sql)
+}
+
+#[test]
+fn nothing_has_moved_until_something_moves_behind_the_triggers_back() {
+    each_database(|database| {
+        let mut connection = closed(&database, 21);
+        let clean = report(&database, &[NAME], 0);
+        assert_eq!(exceptions(&clean), []);
+
+        let id = divided(&mut connection);
+        // The sum stays, and so do the payers: one unit goes from one of them to another.
+        connection
+            .batch(&format!(
+                "UPDATE charge_allocations SET amount_minor = amount_minor + CASE WHEN payer_id =
+                   (SELECT min(payer_id) FROM charge_allocations WHERE charge_id = {id}) THEN 1 ELSE -1 END
+                 WHERE charge_id = {id} AND payer_id IN (SELECT min(payer_id) FROM charge_allocations WHERE charge_id = {id}
+                   UNION SELECT max(payer_id) FROM charge_allocations WHERE charge_id = {id})"
+            ))
+            .unwrap();
+        let found = exceptions(&report(&database, &[NAME, "--period", "2026-10"], 1));
+        assert_eq!(found, [(String::from("frozen_changed"), id.to_string())]);
+        report(&database, &[NAME, "--period", OPEN], 0);
+    });
+}
+
+#[test]
+fn a_charge_that_is_gone_and_one_that_came_late_are_told() {
+    each_database(|database| {
+        let mut connection = closed(&database, 22);
+        let id = divided(&mut connection);
+        connection.batch(&format!("DELETE FROM charges WHERE id = {id}")).unwrap();
+        let found = exceptions(&report(&database, &[NAME], 1));
+        assert_eq!(found, [(String::from("frozen_changed"), id.to_string())], "its allocation went with it");
+
+        let late = number(&mut connection, "SELECT max(id) + 1 FROM charges");
+        let video = number(&mut connection, "SELECT max(id) FROM videos");
+        connection
+            .batch(&format!(
+                "INSERT INTO charges (id, user_id, video_id, period, amount_minor, currency)
+                 SELECT {late}, user_id, id, '2026-10', 700, 'EUR' FROM videos WHERE id = {video}"
+            ))
+            .unwrap();
+        let found = exceptions(&report(&database, &[NAME], 1));
+        let told = |id: i64| (String::from("frozen_changed"), id.to_string());
+        let mut wanted = vec![told(id), told(late)];
+        wanted.sort();
+        assert_eq!(found, wanted);
+    });
+}
+
+#[test]
+fn whoever_closes_nothing_records_nothing_and_uninstall_leaves_nothing() {
+    each_database(|database| {
+        let mut connection = closed(&database, 23);
+        let table = changeover::sql::names::own(database.dialect(), "closed_allocation");
+        let before = number(&mut connection, &format!("SELECT count(*) FROM {table}"));
+        assert!(before > 0);
+        let run = |arguments: &[&str], code| drop(command(&database).args(arguments).run().expect_code(code));
+        run(&["change", "close", NAME, "--before", OPEN], 0);
+        assert_eq!(
+            number(&mut connection, &format!("SELECT count(*) FROM {table}")),
+            before,
+            "closing twice is closing once"
+        );
+        run(&["change", "close", NAME, "--before", "2026-10"], 2);
+        run(&["change", "stage", NAME, "dualwrite"], 0);
+        run(&["change", "stage", NAME, "off"], 0);
+        run(&["change", "uninstall", NAME], 0);
+    });
+}

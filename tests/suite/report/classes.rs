@@ -158,7 +158,8 @@ fn every_planted_fault_is_found_and_nothing_else() {
         assert_eq!(found(&comparison), planted);
         assert_eq!(comparison.exceptions_total, u64::try_from(planted.len()).unwrap());
         assert!(!comparison.is_clean());
-        for class in ChargeClass::ALL {
+        // Nothing is closed here: `closed` shows the class of what has moved since.
+        for class in ChargeClass::ALL.into_iter().filter(|class| *class != ChargeClass::FrozenChanged) {
             assert!(count(&comparison, class) > 0, "{class} is produced");
         }
         assert_eq!(comparison.charges() + 6, comparison.classes.iter().map(|total| total.charges).sum::<u64>());

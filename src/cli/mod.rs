@@ -28,6 +28,7 @@ mod job;
 mod output;
 mod proposal;
 mod report;
+mod report_files;
 mod routing;
 mod serve;
 mod serve_http;

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde_json::json;
 
+use super::report_files::{self, VerifyArguments};
 use super::{Output, Settings, table};
 use crate::allocation::ChargeClass;
 use crate::change::ChangeFile;
@@ -44,6 +45,12 @@ pub enum Command {
         /// The later report's id
         later: String,
     },
+    /// Hold a CSV set, or a report as JSON, against its checksums
+    ///
+    /// Exits with 0 if nothing was altered, with 1 if something was, and with 2 if it cannot be read.
+    Verify(VerifyArguments),
+    /// Print the JSON Schema of a report
+    Schema,
 }
 
 #[derive(Debug, clap::Args)]
@@ -163,13 +170,15 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
         Command::Show(arguments) => {
             let found = report::find(&open_store(settings)?, &arguments.id)?;
             let found = found.with_context(|| no_such_report(&arguments.id))?;
-            deliver(output, &arguments.target, &found)?;
+            deliver(settings, output, &arguments.target, &found)?;
             Ok(0)
         }
         Command::Sign(arguments) => sign(settings, output, &arguments),
         Command::Standing { id } => standing(settings, output, &id),
         Command::Exceptions(arguments) => exceptions(settings, output, arguments),
         Command::Compare { earlier, later } => compare(settings, output, &earlier, &later),
+        Command::Verify(arguments) => report_files::verify(output, &arguments),
+        Command::Schema => report_files::schema(output),
     }
 }
 
@@ -221,7 +230,7 @@ fn run_report(settings: &Settings, output: &Output, arguments: &RunArguments) ->
         }
         (None, None) => bail!("name the change to compare, or a change file with --what-if"),
     };
-    deliver(output, &arguments.target, &report)?;
+    deliver(settings, output, &arguments.target, &report)?;
     Ok(if report.data.clean { 0 } else { 1 })
 }
 
@@ -241,14 +250,14 @@ fn check(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn deliver(output: &Output, target: &Target, report: &Report) -> anyhow::Result<()> {
+fn deliver(settings: &Settings, output: &Output, target: &Target, report: &Report) -> anyhow::Result<()> {
     check(target)?;
     let format = target.format.unwrap_or(if output.is_json() { Format::Json } else { Format::Text });
     let text = match format {
-        Format::Text => report::to_text(report),
+        Format::Text => report_files::text(target.out.is_none(), report),
         Format::Json => report.to_json()?,
         Format::Html => report::to_html(report)?,
-        Format::Csv => return write_csv(output, target, report),
+        Format::Csv => return write_csv(settings, output, target, report),
     };
     match &target.out {
         None => output.document(&text),
@@ -261,9 +270,15 @@ fn deliver(output: &Output, target: &Target, report: &Report) -> anyhow::Result<
     Ok(())
 }
 
-fn write_csv(output: &Output, target: &Target, report: &Report) -> anyhow::Result<()> {
+fn write_csv(settings: &Settings, output: &Output, target: &Target, report: &Report) -> anyhow::Result<()> {
     let Some(directory) = &target.out else { return check(target) };
-    report::write_csv_directory(report, &mut report::Listed(&report.data), directory)?;
+    match report::has_all_exceptions(report) {
+        Some(id) => {
+            let store = open_store(settings)?;
+            report::write_csv_directory(report, &mut report::Stored { store: &store, id }, directory)?
+        }
+        None => report::write_csv_directory(report, &mut report::Listed(&report.data), directory)?,
+    };
     output.note(&summary(report));
     output.note(&format!("Written to {}", directory.display()));
     Ok(())

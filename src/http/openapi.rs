@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi};
 use super::api::{
     audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
     explain, explanations, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals,
-    reports, rollouts, tokens, writes,
+    report_files, reports, rollouts, tokens, writes,
 };
 use super::{docs, health, metrics};
 
@@ -32,7 +32,7 @@ use super::{docs, health, metrics};
         changes::list, changes::get, files::list, coverage::get, changes::set_stage, changes::assignments, changes::open_period, changes::set_side,
         laws::gates, laws::last, laws::run,
         pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
-        reports::list, reports::run, reports::get, reports::sign, reports::standing, reports::exceptions, reports::difference,
+        reports::list, reports::run, reports::get, reports::sign, reports::standing, reports::exceptions, reports::difference, report_files::get,
         explanations::list, explanations::create, explanations::get, explanations::replace, explanations::withdraw, explanations::history,
         jobs::list, jobs::get, jobs::cancel,
         writes::schema, writes::run,

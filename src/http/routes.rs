@@ -5,7 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use super::api::{
     audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
     explain, explanations, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals,
-    reports, rollouts, tokens, writes,
+    report_files, reports, rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -69,6 +69,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}/assignments/{period}/{group}").put(changes::set_side).service())
         .service(path("/api/v1/changes/{name}/reports").get(reports::list).post(reports::run).service())
         .service(path("/api/v1/changes/{name}/reports/{id}").get(reports::get).service())
+        .service(path("/api/v1/changes/{name}/reports/{id}/csv/{file}").get(report_files::get).service())
         .service(path("/api/v1/changes/{name}/reports/{id}/signatures").get(reports::standing).post(reports::sign).service())
         .service(path("/api/v1/changes/{name}/reports/{id}/exceptions").get(reports::exceptions).service())
         .service(path("/api/v1/changes/{name}/reports/{id}/difference").get(reports::difference).service())

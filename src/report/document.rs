@@ -138,6 +138,8 @@ pub enum ReportError {
         "the stored report's data has the sha-256 {found}, but it was stored with {expected}: it has been altered; do not rely on it"
     )]
     Altered { expected: String, found: String },
+    #[error("this is no report: it has no `data` with a `sha256` beside it")]
+    NoReport,
     #[error("the report cannot be drawn")]
     Render(#[from] askama::Error),
 }

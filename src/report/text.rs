@@ -1,4 +1,4 @@
-//! A report for a terminal: tables that fit a hundred columns.
+//! A report for a terminal: the verdict first, then tables that fit the terminal's width.
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
@@ -6,120 +6,318 @@ use super::document::{Report, ReportData};
 use super::words;
 use crate::allocation::{ControlTotal, ExceptionLine, Part, SideTotal};
 
+/// Where nobody says how wide the terminal is.
 const WIDTH: u16 = 100;
+const WIDTH_MIN: u16 = 80;
+const WIDTH_MAX: u16 = 120;
 /// Payers of an exception that are listed on its line.
 const PARTS_MAX: usize = 4;
+/// Lines of each list; a file takes the rest.
+const EXCEPTIONS_MAX: usize = 50;
+const LINES_MAX: usize = 20;
 
 /// The whole report, without a newline at its end.
 #[must_use]
 pub fn render(report: &Report) -> String {
-    let data = &report.data;
-    let mut sections = vec![head(report), section("Control totals", &totals(data))];
-    if !data.comparison.payers.is_empty() {
-        sections.push(section("What changes for whom", &payers(data)));
+    render_at(report, WIDTH)
+}
+
+/// The whole report for a terminal of so many columns; between 80 and 120 are used.
+#[must_use]
+pub fn render_at(report: &Report, width: u16) -> String {
+    let page = TextPage { data: &report.data, width: width.clamp(WIDTH_MIN, WIDTH_MAX) };
+    let comparison = &report.data.comparison;
+    let mut sections = vec![page.head(), section("Control totals", &page.totals())];
+    sections.extend(page.since());
+    if !comparison.payers.is_empty() {
+        sections.push(section("What changes for whom", &page.payers()));
     }
-    if !data.comparison.movers.is_empty() {
-        sections.push(section("Largest changes", &movers(data)));
+    if !comparison.movers.is_empty() {
+        sections.push(section("Largest changes", &page.movers()));
     }
-    if !data.comparison.classes.is_empty() {
-        sections.push(section("Classes", &classes(data)));
+    if !comparison.classes.is_empty() {
+        sections.push(section("Classes", &page.classes()));
     }
-    if !data.comparison.exceptions.is_empty() {
-        let listed = data.comparison.exceptions.len();
-        let title = format!(
-            "Exceptions ({} of {})",
-            words::grouped(u64::try_from(listed).unwrap_or(u64::MAX)),
-            words::grouped(data.comparison.exceptions_total)
-        );
-        sections.push(section(&title, &exceptions(data)));
+    if !report.data.explained.is_empty() {
+        sections.push(section("Explanations", &page.explanations()));
     }
-    if !data.subject.declared_losses.is_empty() {
-        sections.push(section("Declared loss: what one model cannot hold of the other", &declared_losses(data)));
+    if !report.data.explained.is_empty() && !report.data.unexplained.is_empty() {
+        sections.push(section("Nobody explains", &page.unexplained()));
     }
-    sections.push(foot(report));
+    if !comparison.exceptions.is_empty() {
+        sections.push(page.exceptions());
+    }
+    if !report.data.trend.is_empty() {
+        sections.push(section("Earlier reports", &page.trend()));
+    }
+    if !report.data.subject.declared_losses.is_empty() {
+        sections.push(section("Declared loss: what one model cannot hold of the other", &page.declared_losses()));
+    }
+    sections.push(page.foot(report));
     sections.join("\n\n")
 }
 
-fn head(report: &Report) -> String {
-    let data = &report.data;
-    let verdict = words::verdict(data);
-    let mark = if data.clean { "CLEAN" } else { "NOT CLEAN" };
-    format!(
-        "{}\n{} · {} · {} · as of {}\n\n{mark}: {}\n{}",
-        words::printable(&data.subject.title),
-        data.subject.change,
-        words::basis(data),
-        words::periods(data),
-        data.subject.as_of,
-        verdict.headline,
-        verdict.detail
-    )
-}
-
-fn declared_losses(data: &ReportData) -> String {
-    let lines = data.subject.declared_losses.iter();
-    lines
-        .map(|loss| format!("{}: {}", words::printable(&loss.column), words::printable(&loss.instead)))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-fn foot(report: &Report) -> String {
-    let mut lines = Vec::new();
-    if let Some(id) = &report.id {
-        lines.push(format!("report         {id}"));
-    }
-    lines.push(format!("sha-256        {}", report.sha256));
-    lines.push(format!("change file    {}", report.data.subject.file_sha256));
-    lines.push(format!("configuration  {}", words::configuration(report)));
-    if report.signatures.is_empty() {
-        lines.push(String::from("signed by      nobody yet"));
-    }
-    for signature in &report.signatures {
-        let (name, role) = (words::printable(&signature.name), words::printable(&signature.role));
-        lines.push(format!("signed by      {name} ({role}), {}", signature.at));
-    }
-    lines.join("\n")
+/// A report and the width it is written in.
+struct TextPage<'a> {
+    data: &'a ReportData,
+    width: u16,
 }
 
 fn section(title: &str, body: &str) -> String {
     format!("{title}\n{body}")
 }
 
-/// A table whose columns from `numbers` on, but before `until`, are numbers.
-fn table(header: &[&str], numbers: std::ops::Range<usize>, rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
-        .set_header(header.to_vec())
-        .add_rows(rows);
-    for column in table.column_iter_mut() {
-        if numbers.contains(&column.index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt()
+/// `… and 3 more`
+fn more(listed: usize, all: usize) -> String {
+    if all > listed { format!("\n… and {} more", all - listed) } else { String::new() }
 }
 
-/// One line for the charges, one for each side.
-fn totals(data: &ReportData) -> String {
-    let mut rows = Vec::new();
-    for total in &data.comparison.totals {
-        let amount = words::amount(&data.comparison, &total.currency, total.amount);
-        rows.push(vec![
-            words::printable(&total.period),
-            words::printable(&total.currency),
-            String::from("charges"),
-            words::grouped(total.charges),
-            String::new(),
-            amount,
-            String::new(),
-        ]);
-        rows.extend(total.sides().into_iter().map(|(name, side)| side_row(data, total, name, side)));
+impl TextPage<'_> {
+    fn head(&self) -> String {
+        let data = self.data;
+        let verdict = words::verdict(data);
+        let mark = if data.clean { "CLEAN" } else { "NOT CLEAN" };
+        let facts = format!(
+            "{} · {} · {} · as of {}",
+            data.subject.change,
+            words::basis(data),
+            words::periods(data),
+            data.subject.as_of
+        );
+        let lines = [format!("{mark}: {}", verdict.headline), verdict.detail, String::new(), words::title(data), facts];
+        lines.map(|line| self.wrapped(&line)).join("\n")
     }
-    table(&["Period", "Currency", "Side", "Charges", "Parts", "Amount", "Difference"], 3..7, rows)
+
+    fn foot(&self, report: &Report) -> String {
+        let mut lines = Vec::new();
+        if let Some(id) = &report.id {
+            lines.push(format!("report         {id}"));
+        }
+        lines.push(format!("sha-256        {}", report.sha256));
+        lines.push(format!("change file    {}", report.data.subject.file_sha256));
+        lines.push(format!("configuration  {}", words::configuration(report)));
+        if report.signatures.is_empty() {
+            lines.push(String::from("signed by      nobody yet"));
+        }
+        for signature in &report.signatures {
+            let (name, role) = (words::printable(&signature.name), words::printable(&signature.role));
+            let word = if signature.approves { "signed by " } else { "refused by" };
+            lines.push(format!("{word}     {name} ({role}), {}", signature.at));
+            if !signature.comment.is_empty() {
+                lines.push(self.wrapped(&format!("               {}", words::sentence(&signature.comment))));
+            }
+        }
+        lines.join("\n")
+    }
+
+    fn declared_losses(&self) -> String {
+        let lines = self.data.subject.declared_losses.iter();
+        lines
+            .map(|loss| {
+                self.wrapped(&format!("{}: {}", words::printable(&loss.column), words::sentence(&loss.instead)))
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// A sentence in lines that are not wider than the page.
+    fn wrapped(&self, text: &str) -> String {
+        let width = usize::from(self.width);
+        let (mut lines, mut line, mut length) = (Vec::new(), String::new(), 0);
+        for word in text.split(' ') {
+            let word_length = word.chars().count();
+            if length > 0 && length + 1 + word_length > width {
+                lines.push(std::mem::take(&mut line));
+                length = 0;
+            }
+            if length > 0 {
+                line.push(' ');
+                length += 1;
+            }
+            line.push_str(word);
+            length += word_length;
+        }
+        lines.push(line);
+        lines.join("\n")
+    }
+
+    /// A table whose columns from `numbers` on, but before its end, are numbers.
+    fn table(&self, header: &[&str], numbers: std::ops::Range<usize>, rows: Vec<Vec<String>>) -> String {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(self.width)
+            .set_header(header.to_vec())
+            .add_rows(rows);
+        for column in table.column_iter_mut() {
+            if numbers.contains(&column.index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.trim_fmt()
+    }
+
+    /// One line for the charges, one for each side.
+    fn totals(&self) -> String {
+        let comparison = &self.data.comparison;
+        let mut rows = Vec::new();
+        for total in &comparison.totals {
+            rows.push(vec![
+                words::printable(&total.period),
+                words::printable(&total.currency),
+                String::from("charges"),
+                words::grouped(total.charges),
+                String::new(),
+                words::amount(comparison, &total.currency, total.amount),
+                String::new(),
+            ]);
+            rows.extend(total.sides().into_iter().map(|(name, side)| side_row(self.data, total, name, side)));
+        }
+        self.table(&["Period", "Currency", "Side", "Charges", "Parts", "Amount", "Difference"], 3..7, rows)
+    }
+
+    fn since(&self) -> Option<String> {
+        let since = self.data.since.as_ref()?;
+        let title = format!("Since the report as of {}", since.as_of);
+        if since.is_nothing() {
+            return Some(section(&title, "Nothing differs."));
+        }
+        let totals = since.totals.iter().map(|change| {
+            let amount = |amount| words::amount(&self.data.comparison, &change.currency, amount);
+            vec![
+                words::place(Some(&change.period), Some(&change.currency)),
+                words::side(&change.side).to_owned(),
+                amount(change.before),
+                amount(change.now),
+                words::change(&self.data.comparison, &change.currency, change.now - change.before),
+            ]
+        });
+        let classes = since.classes.iter().map(|change| {
+            let (before, now) = (words::grouped(change.before), words::grouped(change.now));
+            let place = words::place(change.period.as_deref(), change.currency.as_deref());
+            vec![place, change.class.to_string(), before, now, String::new()]
+        });
+        let rows: Vec<Vec<String>> = totals.chain(classes).take(LINES_MAX).collect();
+        let cut = more(rows.len(), since.totals.len() + since.classes.len());
+        let mut text = self.table(&["Where", "What", "Before", "Now", "Change"], 2..5, rows) + &cut;
+        for (what, marks) in [("New exceptions", &since.new_exceptions), ("Gone", &since.gone_exceptions)] {
+            let named: Vec<String> =
+                marks.iter().take(LINES_MAX).map(|mark| words::printable(&mark.charge_id)).collect();
+            if !named.is_empty() {
+                let rest = marks.len() - named.len();
+                let rest = if rest > 0 { format!(", … and {rest} more") } else { String::new() };
+                text.push_str(&format!("\n{}", self.wrapped(&format!("{what}: {}{rest}", named.join(", ")))));
+            }
+        }
+        Some(section(&title, &text))
+    }
+
+    fn payers(&self) -> String {
+        let comparison = &self.data.comparison;
+        let rows = comparison.payers.iter().map(|total| {
+            let amount = |amount| words::amount(comparison, &total.currency, amount);
+            vec![
+                words::printable(&total.currency),
+                words::grouped(total.payers),
+                words::grouped(total.changed),
+                amount(total.old),
+                amount(-total.moved_out),
+                words::change(comparison, &total.currency, total.moved_in),
+                amount(total.new),
+            ]
+        });
+        self.table(&["Currency", "Payers", "Changed", "Old", "Moved out", "Moved in", "New"], 1..7, rows.collect())
+    }
+
+    fn movers(&self) -> String {
+        let comparison = &self.data.comparison;
+        let rows = comparison.movers.iter().map(|mover| {
+            let amount = |amount| words::amount(comparison, &mover.currency, amount);
+            vec![
+                words::payer(mover.payer.as_deref()),
+                words::printable(&mover.currency),
+                amount(mover.old),
+                amount(mover.new),
+                words::change(comparison, &mover.currency, mover.change()),
+                words::grouped(mover.charges),
+            ]
+        });
+        self.table(&["Payer", "Currency", "Old", "New", "Change", "Charges"], 2..6, rows.collect())
+    }
+
+    fn classes(&self) -> String {
+        let comparison = &self.data.comparison;
+        let classes = comparison.classes_of_all_periods();
+        let rows = classes.iter().map(|total| {
+            let currency = total.currency.as_deref();
+            vec![
+                String::from(if total.class.is_wrong() { "WRONG" } else { "fine" }),
+                total.class.to_string(),
+                currency.map_or(String::from("–"), words::printable),
+                words::grouped(total.charges),
+                currency.map_or(String::from("–"), |currency| words::amount(comparison, currency, total.amount)),
+            ]
+        });
+        self.table(&["", "Class", "Currency", "Charges", "Amount"], 3..5, rows.collect())
+    }
+
+    fn explanations(&self) -> String {
+        let explained = &self.data.explained;
+        let rows = explained.iter().take(LINES_MAX).map(|explained| {
+            let explanation = &explained.explanation;
+            vec![
+                words::explanation_state(explained.state).to_owned(),
+                format!("{}, {}", explanation.class, words::explained_place(explanation)),
+                words::printable(&explanation.reason_code),
+                words::printable(&explanation.owner),
+                explanation.expires.to_string(),
+                words::covers(explained),
+            ]
+        });
+        let rows: Vec<Vec<String>> = rows.collect();
+        let cut = more(rows.len(), explained.len());
+        self.table(&["", "About", "Reason", "Owner", "Until", "Covers"], 0..0, rows) + &cut
+    }
+
+    fn unexplained(&self) -> String {
+        let lines: Vec<String> = self.data.unexplained.iter().take(LINES_MAX).map(words::unexplained).collect();
+        lines.join("\n") + &more(lines.len(), self.data.unexplained.len())
+    }
+
+    fn exceptions(&self) -> String {
+        let comparison = &self.data.comparison;
+        let rows = comparison.exceptions.iter().take(EXCEPTIONS_MAX).map(|line| {
+            let currency = line.currency.as_deref().unwrap_or_default();
+            vec![
+                words::printable(&line.charge_id),
+                line.class.to_string(),
+                line.period.as_deref().map_or(String::from("–"), words::printable),
+                line.amount.map_or(String::from("–"), |amount| words::amount(comparison, currency, amount)),
+                side_of(self.data, line, |part| (part.old_rows, part.old)),
+                side_of(self.data, line, |part| (part.new_rows, part.new)),
+            ]
+        });
+        let rows: Vec<Vec<String>> = rows.collect();
+        let listed = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let title =
+            format!("Exceptions ({} of {})", words::grouped(listed), words::grouped(comparison.exceptions_total));
+        let header = ["Charge", "Class", "Period", "Amount", "Old payers", "New payers"];
+        let mut text = section(&title, &self.table(&header, 3..4, rows));
+        if listed < comparison.exceptions_total {
+            text.push_str("\nThe page (--format html) lists more of them, the CSV set (--format csv --out DIR) all.");
+        }
+        text
+    }
+
+    fn trend(&self) -> String {
+        let points = &self.data.trend;
+        let skipped = points.len().saturating_sub(LINES_MAX);
+        let lines = points.iter().skip(skipped).map(|point| {
+            format!("{}  {}", point.as_of, words::trend_value(point.clean, point.exceptions, point.unexplained))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
 }
 
 fn side_row(data: &ReportData, total: &ControlTotal, name: &str, side: SideTotal) -> Vec<String> {
@@ -138,67 +336,6 @@ fn side_row(data: &ReportData, total: &ControlTotal, name: &str, side: SideTotal
         words::amount(&data.comparison, &total.currency, side.amount),
         if missing == 0 { difference } else { format!("{difference}, {} missing", words::grouped(missing)) },
     ]
-}
-
-fn payers(data: &ReportData) -> String {
-    let rows = data.comparison.payers.iter().map(|total| {
-        let amount = |amount| words::amount(&data.comparison, &total.currency, amount);
-        vec![
-            words::printable(&total.currency),
-            words::grouped(total.payers),
-            words::grouped(total.changed),
-            amount(total.old),
-            amount(-total.moved_out),
-            words::change(&data.comparison, &total.currency, total.moved_in),
-            amount(total.new),
-        ]
-    });
-    table(&["Currency", "Payers", "Changed", "Old", "Moved out", "Moved in", "New"], 1..7, rows.collect())
-}
-
-fn movers(data: &ReportData) -> String {
-    let rows = data.comparison.movers.iter().map(|mover| {
-        let amount = |amount| words::amount(&data.comparison, &mover.currency, amount);
-        vec![
-            words::payer(mover.payer.as_deref()),
-            words::printable(&mover.currency),
-            amount(mover.old),
-            amount(mover.new),
-            words::change(&data.comparison, &mover.currency, mover.change()),
-            words::grouped(mover.charges),
-        ]
-    });
-    table(&["Payer", "Currency", "Old", "New", "Change", "Charges"], 2..6, rows.collect())
-}
-
-fn classes(data: &ReportData) -> String {
-    let classes = data.comparison.classes_of_all_periods();
-    let rows = classes.iter().map(|total| {
-        let currency = total.currency.as_deref();
-        vec![
-            String::from(if total.class.is_wrong() { "WRONG" } else { "fine" }),
-            total.class.to_string(),
-            currency.map_or(String::from("–"), words::printable),
-            words::grouped(total.charges),
-            currency.map_or(String::from("–"), |currency| words::amount(&data.comparison, currency, total.amount)),
-        ]
-    });
-    table(&["", "Class", "Currency", "Charges", "Amount"], 3..5, rows.collect())
-}
-
-fn exceptions(data: &ReportData) -> String {
-    let rows = data.comparison.exceptions.iter().map(|line| {
-        let currency = line.currency.as_deref().unwrap_or_default();
-        vec![
-            words::printable(&line.charge_id),
-            line.class.to_string(),
-            line.period.as_deref().map_or(String::from("–"), words::printable),
-            line.amount.map_or(String::from("–"), |amount| words::amount(&data.comparison, currency, amount)),
-            side_of(data, line, |part| (part.old_rows, part.old)),
-            side_of(data, line, |part| (part.new_rows, part.new)),
-        ]
-    });
-    table(&["Charge", "Class", "Period", "Amount", "Old payers", "New payers"], 3..4, rows.collect())
 }
 
 /// `ann 3.34, bob 3.33 ×2`.

@@ -23,6 +23,7 @@ pub mod passes;
 pub mod pauses;
 pub mod previews;
 pub mod proposals;
+pub mod report_files;
 pub mod reports;
 pub mod rollouts;
 pub mod tokens;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
-use super::List;
 use super::jobs::{JobAnswer, accepted, start};
+use super::{List, report_files};
 use crate::allocation::ChargeClass;
 use crate::http::auth::{Admin, Caller, Viewer};
 use crate::http::input::{PageQuery, ShortText};
@@ -144,7 +144,7 @@ fn yes() -> bool {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FormatQuery {
-    /// `json` (if not said) or `html`.
+    /// `json` (if not said), `html`, or `csv`: a ZIP archive of the set.
     #[serde(default)]
     #[param(value_type = Option<String>)]
     format: Format,
@@ -156,6 +156,7 @@ enum Format {
     #[default]
     Json,
     Html,
+    Csv,
 }
 
 /// A page of a change's reports, the newest first.
@@ -278,7 +279,7 @@ pub async fn standing(
     Ok(Json(answer))
 }
 
-/// A report, held against its checksum, as JSON or as one self-contained page.
+/// A report, held against its checksum, as JSON, as one self-contained page, or as a ZIP archive of CSV files.
 #[utoipa::path(get, path = "/api/v1/changes/{name}/reports/{id}", tag = "reports",
     params(("name" = String, Path), ("id" = String, Path), FormatQuery),
     responses((status = 200, body = Object), (status = 404, body = ProblemDocument)))]
@@ -289,9 +290,12 @@ pub async fn get(
     query: Query<FormatQuery>,
 ) -> Result<HttpResponse, Problem> {
     let (name, id) = path.into_inner();
+    if let Format::Csv = query.format {
+        return report_files::archive(&state, name, id).await;
+    }
     let report = state.blocking(move |state| find(state, &name, id.as_str())).await?;
     match query.format {
-        Format::Json => Ok(HttpResponse::Ok().json(report)),
+        Format::Json | Format::Csv => Ok(HttpResponse::Ok().json(report)),
         Format::Html => {
             let page = report::to_html(&report).map_err(|error| Problem::internal(&error))?;
             Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
@@ -329,7 +333,7 @@ pub async fn sign(
 }
 
 /// The report, if it is one of this change.
-fn find(state: &AppState, name: &ChangeName, id: &str) -> Result<Report, Problem> {
+pub(super) fn find(state: &AppState, name: &ChangeName, id: &str) -> Result<Report, Problem> {
     let found = report::find(state.store(), id)?.filter(|report| report.data.subject.change == *name);
     found.ok_or_else(|| StoreError::NotFound { what: "report", name: id.to_owned() }.into())
 }

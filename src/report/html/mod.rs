@@ -100,6 +100,8 @@ struct SignatureRow {
     name: String,
     role: String,
     at: String,
+    approves: bool,
+    comment: String,
 }
 
 fn page(report: &Report, limits: Limits) -> Page {
@@ -111,6 +113,8 @@ fn page(report: &Report, limits: Limits) -> Page {
         name: words::printable(&signature.name),
         role: words::printable(&signature.role),
         at: signature.at.to_string(),
+        approves: signature.approves,
+        comment: words::sentence(&signature.comment),
     });
     Page {
         policy: policy::content_security_policy(),
@@ -153,6 +157,7 @@ fn proof(report: &Report) -> Vec<(&'static str, String)> {
         ("Decimals", words::decimals(&data.comparison)),
         ("Configuration version", words::configuration(report)),
         ("Change file, sha-256", data.subject.file_sha256.clone()),
+        ("Exceptions, sha-256", data.exceptions_sha256.clone().unwrap_or_else(|| String::from("not kept"))),
         ("Format", report.format.clone()),
     ]
 }

@@ -141,6 +141,7 @@ pub fn comparison(size: Size) -> Comparison {
             });
         }
     }
+    let wrong_charges: u64 = classes.iter().filter(|total| total.class.is_wrong()).map(|total| total.charges).sum();
     let exceptions: Vec<ExceptionLine> =
         (0..size.exceptions).map(|seed| exception(seed, wrong[seed % wrong.len()], size)).collect();
     Comparison {
@@ -151,7 +152,7 @@ pub fn comparison(size: Size) -> Comparison {
             .map(|&(c, e)| (c.to_owned(), e))
             .collect::<BTreeMap<_, _>>(),
         totals: totals.collect(),
-        exceptions_total: classes.iter().filter(|total| total.class.is_wrong()).map(|total| total.charges).sum(),
+        exceptions_total: wrong_charges.max(u64::try_from(size.exceptions).unwrap()),
         classes,
         payers: currencies.iter().enumerate().map(|(place, (currency, _))| payers(place, currency)).collect(),
         movers: currencies

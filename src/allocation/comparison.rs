@@ -77,6 +77,21 @@ impl ControlTotal {
         [("old", self.old), ("new", self.new), ("effective", self.effective)]
     }
 
+    fn add(&mut self, other: &Self) {
+        self.charges += other.charges;
+        self.amount = self.amount + other.amount;
+        for (side, more) in
+            [(&mut self.old, other.old), (&mut self.new, other.new), (&mut self.effective, other.effective)]
+        {
+            side.charges += more.charges;
+            side.rows += more.rows;
+            side.amount = side.amount + more.amount;
+        }
+        self.on_new += other.on_new;
+        self.on_new_amount = self.on_new_amount + other.on_new_amount;
+        self.without_group += other.without_group;
+    }
+
     /// True if every side allocates all charges and exactly their amount.
     #[must_use]
     pub fn is_exact(&self) -> bool {
@@ -206,6 +221,22 @@ impl Comparison {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.exceptions_total == 0 && self.totals.iter().all(ControlTotal::is_exact)
+    }
+
+    /// The control totals of each currency over all periods, if it has several.
+    #[must_use]
+    pub fn totals_of_all_periods(&self) -> Vec<ControlTotal> {
+        let mut sums: BTreeMap<&str, (usize, ControlTotal)> = BTreeMap::new();
+        for total in &self.totals {
+            match sums.get_mut(total.currency.as_str()) {
+                Some((periods, sum)) => {
+                    *periods += 1;
+                    sum.add(total);
+                }
+                None => drop(sums.insert(&total.currency, (1, total.clone()))),
+            }
+        }
+        sums.into_values().filter(|(periods, _)| *periods > 1).map(|(_, sum)| sum).collect()
     }
 
     /// The classes' totals over all periods, in the same order.

@@ -162,7 +162,9 @@ impl TextPage<'_> {
     fn totals(&self) -> String {
         let comparison = &self.data.comparison;
         let mut rows = Vec::new();
-        for total in &comparison.totals {
+        let sums = comparison.totals_of_all_periods().into_iter();
+        let sums = sums.map(|sum| ControlTotal { period: String::from("all"), ..sum });
+        for total in comparison.totals.iter().cloned().chain(sums) {
             rows.push(vec![
                 words::printable(&total.period),
                 words::printable(&total.currency),
@@ -172,7 +174,7 @@ impl TextPage<'_> {
                 words::amount(comparison, &total.currency, total.amount),
                 String::new(),
             ]);
-            rows.extend(total.sides().into_iter().map(|(name, side)| side_row(self.data, total, name, side)));
+            rows.extend(total.sides().into_iter().map(|(name, side)| side_row(self.data, &total, name, side)));
         }
         self.table(&["Period", "Currency", "Side", "Charges", "Parts", "Amount", "Difference"], 3..7, rows)
     }

@@ -5,6 +5,7 @@ use crate::allocation::{
     Bucket, ChargeClass, Comparison, EffectiveSource, Explained, Explanation, ExplanationState, Minor, Trend,
     UnexplainedTotal,
 };
+use crate::primitives::Instant;
 
 /// The verdict in a sentence, and what it rests on.
 pub(super) struct Verdict {
@@ -270,13 +271,24 @@ pub(super) fn payer(payer: Option<&str>) -> String {
     payer.map_or(String::from("(nobody)"), printable)
 }
 
+/// An instant as a person reads it, to the second.
+pub(super) fn moment(instant: Instant) -> String {
+    instant.timestamp().strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 const TITLE_LENGTH_MAX: usize = 200;
+const ID_LENGTH_MAX: usize = 120;
 const NAME_LENGTH_MAX: usize = 60;
 const SENTENCE_LENGTH_MAX: usize = 600;
 
 /// A name that somebody else chose, without what could play tricks on a terminal or a page, and not longer than a line takes.
 pub(super) fn printable(text: &str) -> String {
     shown(text, NAME_LENGTH_MAX)
+}
+
+/// The id of a charge: whoever looks for it needs all of it.
+pub(super) fn id(text: &str) -> String {
+    shown(text, ID_LENGTH_MAX)
 }
 
 /// A sentence that somebody else wrote, with the same care.

@@ -69,7 +69,7 @@ fn exception_row(comparison: &Comparison, line: &ExceptionLine) -> ExceptionRow 
     let shown = u64::try_from(line.parts.len().min(PARTS_MAX)).unwrap_or(0);
     let is_other = line.amount.is_none_or(|charged| charged != line.effective_amount);
     ExceptionRow {
-        charge: words::printable(&line.charge_id),
+        charge: words::id(&line.charge_id),
         period: line.period.as_deref().map_or(String::from("no period"), words::printable),
         class: line.class.title(),
         code: line.class.as_str(),

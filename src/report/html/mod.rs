@@ -77,6 +77,7 @@ struct Page {
     basis: String,
     periods: String,
     as_of: String,
+    moment: String,
     clean: bool,
     headline: String,
     detail: String,
@@ -112,7 +113,7 @@ fn page(report: &Report, limits: Limits) -> Page {
     let signatures = report.signatures.iter().take(limits.lines).map(|signature| SignatureRow {
         name: words::printable(&signature.name),
         role: words::printable(&signature.role),
-        at: signature.at.to_string(),
+        at: words::moment(signature.at),
         approves: signature.approves,
         comment: words::sentence(&signature.comment),
     });
@@ -125,6 +126,7 @@ fn page(report: &Report, limits: Limits) -> Page {
         basis: words::basis(data),
         periods: words::periods(data),
         as_of: data.subject.as_of.to_string(),
+        moment: words::moment(data.subject.as_of),
         clean: data.clean,
         headline: verdict.headline,
         detail: verdict.detail,

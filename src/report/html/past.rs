@@ -42,7 +42,7 @@ pub(super) fn since(data: &ReportData, rows_max: usize) -> Option<SincePart> {
     let since = data.since.as_ref()?;
     let comparison = &data.comparison;
     Some(SincePart {
-        as_of: since.as_of.to_string(),
+        as_of: words::moment(since.as_of),
         sha256: since.sha256.clone(),
         is_nothing: since.is_nothing(),
         totals: since.totals.iter().take(rows_max).map(|change| total_change_row(comparison, change)).collect(),
@@ -80,7 +80,7 @@ fn marks(marks: &[ExceptionMark]) -> Vec<String> {
     let mut named: Vec<String> = marks
         .iter()
         .take(MARKS_MAX)
-        .map(|mark| format!("{} ({})", words::printable(&mark.charge_id), mark.class.title().to_lowercase()))
+        .map(|mark| format!("{} ({})", words::id(&mark.charge_id), mark.class.title().to_lowercase()))
         .collect();
     if marks.len() > MARKS_MAX {
         named.push(format!("and {} more", marks.len() - MARKS_MAX));
@@ -96,10 +96,10 @@ pub(super) fn trend(data: &ReportData, points_max: usize) -> Vec<Line> {
     let skipped = data.trend.len().saturating_sub(points_max);
     let earlier = data.trend.iter().skip(skipped);
     let mut points: Vec<(String, bool, u64, u64)> =
-        earlier.map(|point| (point.as_of.to_string(), point.clean, point.exceptions, point.unexplained)).collect();
+        earlier.map(|point| (words::moment(point.as_of), point.clean, point.exceptions, point.unexplained)).collect();
     let now = &data.comparison;
     points.push((
-        format!("{} (this report)", data.subject.as_of),
+        format!("{} (this report)", words::moment(data.subject.as_of)),
         data.clean,
         now.exceptions_total,
         words::unexplained_total(data),

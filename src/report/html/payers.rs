@@ -129,7 +129,9 @@ fn mover_row(comparison: &Comparison, mover: &Mover) -> MoverRow {
 fn histogram(comparison: &Comparison, currency: &str) -> Vec<Line> {
     let buckets: Vec<_> = comparison.histogram.iter().filter(|bucket| bucket.currency == currency).collect();
     let length = |payers: u64| Minor::new(i128::from(payers)).length();
-    let axis = Axis::over(buckets.iter().map(|bucket| length(bucket.payers)));
+    // Those for whom nothing changes are usually so many that beside them no other bar could be seen.
+    let changed = || buckets.iter().filter(|bucket| bucket.trend != Trend::Same);
+    let axis = Axis::over(changed().map(|bucket| length(bucket.payers)));
     let lines = buckets.iter().map(|bucket| {
         let tone = match bucket.trend {
             Trend::Less => Tone::Less,
@@ -139,7 +141,10 @@ fn histogram(comparison: &Comparison, currency: &str) -> Vec<Line> {
         Line {
             label: words::bucket(comparison, bucket),
             value: words::counted(bucket.payers, "payer", "payers"),
-            bar: axis.bar(&[Stretch::from_zero(length(bucket.payers), tone)]),
+            bar: match bucket.trend {
+                Trend::Same => String::new(),
+                Trend::Less | Trend::More => axis.bar(&[Stretch::from_zero(length(bucket.payers), tone)]),
+            },
         }
     });
     lines.collect()

@@ -6,6 +6,8 @@ use crate::allocation::{Comparison, ControlTotal, SideTotal};
 /// All control totals that the page shows.
 pub(super) struct Totals {
     pub rows: Vec<TotalRow>,
+    /// Over all periods, of each currency that has several.
+    pub sums: Vec<TotalRow>,
     /// How many rows are only in the CSV set.
     pub left_out: usize,
 }
@@ -20,6 +22,7 @@ pub(super) struct TotalRow {
 }
 
 pub(super) struct SideCell {
+    pub label: &'static str,
     pub amount: String,
     pub note: String,
     pub is_exact: bool,
@@ -33,7 +36,15 @@ pub(super) fn totals(comparison: &Comparison, rows_max: usize) -> Totals {
         shown.truncate(rows_max);
         shown.sort_by_key(|(position, _)| *position);
     }
+    let all = comparison.totals_of_all_periods();
+    let sum = |total: &ControlTotal| {
+        // Differences of several periods may cancel each other out: a sum is exact only if each of them is.
+        let mut of_currency = comparison.totals.iter().filter(|one| one.currency == total.currency);
+        let is_exact = of_currency.all(ControlTotal::is_exact);
+        TotalRow { period: String::from("All periods"), is_exact, ..total_row(comparison, total) }
+    };
     Totals {
+        sums: all.iter().take(rows_max).map(sum).collect(),
         left_out: comparison.totals.len() - shown.len(),
         rows: shown.into_iter().map(|(_, total)| total_row(comparison, total)).collect(),
     }
@@ -51,7 +62,8 @@ fn total_row(comparison: &Comparison, total: &ControlTotal) -> TotalRow {
     }
 }
 
-fn side_cell(comparison: &Comparison, total: &ControlTotal, name: &str, side: SideTotal) -> SideCell {
+fn side_cell(comparison: &Comparison, total: &ControlTotal, name: &'static str, side: SideTotal) -> SideCell {
+    let label = words::side(name);
     let missing = total.charges.saturating_sub(side.charges);
     let difference = side.amount - total.amount;
     let mut notes = Vec::new();
@@ -72,6 +84,7 @@ fn side_cell(comparison: &Comparison, total: &ControlTotal, name: &str, side: Si
         notes.push(format!("{} by the new model", words::share(total.on_new, total.charges)));
     }
     SideCell {
+        label,
         amount: words::amount(comparison, &total.currency, side.amount),
         note: notes.join(", "),
         is_exact: difference.is_zero() && missing == 0,

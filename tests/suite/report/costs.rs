@@ -70,6 +70,7 @@ fn the_real_charges_report_is_exact_in_every_form() {
         };
         let page = fs::read_to_string(show("html", "page.html")).unwrap();
         markup::check(&page);
+        assert!(page.matches(WRITTEN).count() >= 4, "charged, old, new and in force, over all periods");
         let name = if database.dialect() == Dialect::Sqlite { "costs.html" } else { "costs-postgres.html" };
         pages::keep(name, &page);
         let set = show("csv", "set");

@@ -80,7 +80,7 @@ fn every_wrong_class_and_every_explanation_is_on_the_page() {
         assert!(page.contains(state), "{state}");
     }
     assert!(page.contains("Nobody explains") && page.contains("at most 2"));
-    assert!(page.contains("2026-11-02T06:00:00Z") && page.contains("412 exceptions, 412 unexplained"));
+    assert!(page.contains("2026-11-02 06:00:00 UTC") && page.contains("412 exceptions, 412 unexplained"));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_page_for_a_million_charges_is_at_most_two_mebibytes_and_says_what_it_leaves
     let size = Size { periods: 36, currencies: 12, movers: 2_000, exceptions: 20_000, parts: 20 };
     let page = checked("large.html", &synthetic::report(&NAMES[6].repeat(4), size));
     assert!(page.len() > PAGE_BYTES_MAX / 8, "{} bytes: much more would fit", page.len());
-    let listed = page.matches("<tr data-kind").count();
+    let listed = page.matches(" data-kind=").count();
     assert!(listed >= 100, "{listed}");
     assert!(page.contains("are listed</strong>, the first of each class in turn. All of them are in the CSV form"));
     let text = to_text_at(&synthetic::report("Large", size), 80);

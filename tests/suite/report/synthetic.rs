@@ -128,6 +128,7 @@ pub fn comparison(size: Size) -> Comparison {
         };
         currencies.iter().enumerate().map(of)
     });
+    let wrong_each = u64::try_from(size.exceptions.div_ceil(wrong.len() * currencies.len())).unwrap().max(3);
     let mut classes: Vec<ClassTotal> = Vec::new();
     for class in ChargeClass::ALL.into_iter().filter(|class| is_wrong || !class.is_wrong()) {
         for (place, (currency, _)) in currencies.iter().enumerate() {
@@ -136,7 +137,7 @@ pub fn comparison(size: Size) -> Comparison {
                 class,
                 period: has_place.then(|| periods[place % periods.len()].clone()),
                 currency: has_place.then(|| (*currency).to_owned()),
-                charges: if class.is_wrong() { 3 } else { 13_000 },
+                charges: if class.is_wrong() { wrong_each } else { 13_000 },
                 amount: amount(place + 2),
             });
         }
@@ -152,7 +153,7 @@ pub fn comparison(size: Size) -> Comparison {
             .map(|&(c, e)| (c.to_owned(), e))
             .collect::<BTreeMap<_, _>>(),
         totals: totals.collect(),
-        exceptions_total: wrong_charges.max(u64::try_from(size.exceptions).unwrap()),
+        exceptions_total: wrong_charges,
         classes,
         payers: currencies.iter().enumerate().map(|(place, (currency, _))| payers(place, currency)).collect(),
         movers: currencies

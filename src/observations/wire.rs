@@ -66,11 +66,14 @@ struct Side {
     error: Option<String>,
 }
 
+/// An observation with its line, or why it is not taken.
+pub type ReadLine = Result<(usize, Observation), Unreadable>;
+
 /// Reads a body; every observation with its line, or why it is not taken.
 ///
 /// # Errors
 /// The body as a whole cannot be read, or has too many.
-pub fn read_batch(body: &str) -> Result<Vec<Result<(usize, Observation), Unreadable>>, String> {
+pub fn read_batch(body: &str) -> Result<Vec<ReadLine>, String> {
     let body = body.trim();
     let texts: Vec<&str> = if body.starts_with('[') {
         let raw: Vec<&RawValue> =

@@ -214,7 +214,8 @@ impl World {
     pub fn expect(&self) -> Expected {
         let mut class_of: BTreeMap<String, ChargeClass> =
             self.asked().map(|charge| (charge.id.clone(), self.class_of(charge))).collect();
-        let mut classes: BTreeMap<(ChargeClass, Option<String>, Option<String>), (u64, i128)> = BTreeMap::new();
+        type Place = (ChargeClass, Option<String>, Option<String>);
+        let mut classes: BTreeMap<Place, (u64, i128)> = BTreeMap::new();
         for charge in self.asked() {
             let key = (class_of[&charge.id], Some(charge.period.clone()), Some(charge.currency.clone()));
             let known = classes.entry(key).or_default();

@@ -178,6 +178,9 @@ impl CsvManifest {
     }
 }
 
+/// The rows of a table that tell of one exception.
+type RowsOf<'a> = &'a dyn Fn(&ExceptionLine) -> Vec<Row>;
+
 /// Writes one file of the set.
 ///
 /// # Errors
@@ -205,7 +208,7 @@ pub fn write_table(
         CsvTable::Exceptions | CsvTable::ExceptionParts => Vec::new(),
     };
     let mut count = write_rows(&mut out, &rows).map_err(failed)?;
-    let of_line: Option<&dyn Fn(&ExceptionLine) -> Vec<Row>> = match table {
+    let of_line: Option<RowsOf<'_>> = match table {
         CsvTable::Exceptions => Some(&|line| vec![csv::exception(comparison, line)]),
         CsvTable::ExceptionParts => Some(&|line| csv::exception_parts(comparison, line)),
         _ => None,

@@ -40,6 +40,36 @@ fn wait_until_filled(api: &Api) {
     }
 }
 
+/// A report as a page, as single CSV files, and as an archive of them that another program opens.
+fn assert_every_form(api: &Api, report: &str) {
+    let got = |path: &str| {
+        let token = Some(api.token(Role::Viewer));
+        api.send(&Call { method: "GET", path, token, headers: &[], body: b"" })
+    };
+    let page = got(&format!("{report}?format=html"));
+    assert!(page.body.starts_with(b"<!DOCTYPE html>") && page.kind.starts_with("text/html"), "{}", page.kind);
+    let manifest = got(&format!("{report}/csv/manifest.json")).json();
+    assert_eq!(manifest["report_sha256"], got(report).json()["sha256"]);
+    for file in manifest["files"].as_array().unwrap() {
+        let reply = got(&format!("{report}/csv/{}", file["name"].as_str().unwrap()));
+        assert!(reply.kind.starts_with("text/csv"), "{}", reply.kind);
+        assert_eq!(u64::try_from(reply.body.len()).unwrap(), file["bytes"], "{}", file["name"]);
+        assert_eq!(changeover::store::sha256(std::str::from_utf8(&reply.body).unwrap()), file["sha256"]);
+    }
+    assert_eq!(got(&format!("{report}/csv/other.csv")).status.as_u16(), 404);
+
+    let archive = got(&format!("{report}?format=csv"));
+    assert_eq!(archive.kind, "application/zip");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("set.zip");
+    std::fs::write(&path, archive.body).unwrap();
+    let unpack = ["-m", "zipfile", "-e", path.to_str().unwrap(), directory.path().to_str().unwrap()];
+    assert!(std::process::Command::new("python3").args(unpack).status().unwrap().success());
+    let checked = changeover::report::check_csv_directory(directory.path()).unwrap();
+    assert_eq!(checked.faults, Vec::<String>::new());
+    assert_eq!(checked.manifest.report_sha256, manifest["report_sha256"]);
+}
+
 #[test]
 fn a_change_goes_live_over_http_and_comes_back() {
     each_database(|database| {
@@ -78,6 +108,7 @@ fn a_change_goes_live_over_http_and_comes_back() {
         let job = super::jobs::ended(&api, job["url"].as_str().unwrap());
         assert_eq!((&job["state"], &job["result"]["clean"]), (&json!("done"), &json!(true)), "{job}");
         let id = job["result"]["report"].as_str().unwrap_or_else(|| panic!("{job}"));
+        assert_every_form(&api, &format!("{CHANGE}/reports/{id}"));
         done(&api, "POST", &format!("{CHANGE}/reports/{id}/signatures"), &json!({ "role": "finance" }));
         let untried = sent(&api, "PUT", &stage, &json!({ "to": "live" }));
         assert!(untried.0 == 409 && untried.1["detail"].as_str().unwrap().contains("laws"), "{untried:?}");

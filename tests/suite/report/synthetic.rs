@@ -100,7 +100,7 @@ fn exception(seed: usize, class: ChargeClass, size: Size) -> ExceptionLine {
         old: if number == 0 { amount(seed) } else { Minor::ZERO },
         new_rows: 1 + u64::from(class == ChargeClass::Duplicate),
         new: amount(seed + number),
-        expected: number % 2 == 0,
+        expected: number.is_multiple_of(2),
     };
     ExceptionLine {
         charge_id: format!("{}-{seed:07}", NAMES[seed % NAMES.len()]),

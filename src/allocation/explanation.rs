@@ -10,10 +10,10 @@ use super::comparison::{Comparison, ControlTotal};
 
 /// Why charges of a wrong class are as they are, who says so, until when, and for how many of them it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    pub id: String,
+#[serde(deny_unknown_fields)]
+pub struct Wording {
     pub class: ChargeClass,
-    /// Only charges of this period; `None`: of any.
+    /// Only charges of this period; not there: of any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,15 @@ pub struct Explanation {
     pub max_count: u64,
 }
 
-impl Explanation {
+/// A wording under the id that it is stored by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub id: String,
+    #[serde(flatten)]
+    pub wording: Wording,
+}
+
+impl Wording {
     fn is_about(&self, place: &Place) -> bool {
         self.class == place.class
             && self.period.as_ref().is_none_or(|period| place.period.as_ref() == Some(period))
@@ -109,16 +117,16 @@ pub fn explain(comparison: &Comparison, explanations: &[Explanation], today: Dat
         *left.entry(place).or_default() += total.charges;
     }
     let mut in_turn: Vec<&Explanation> = explanations.iter().collect();
-    in_turn.sort_by(|a, b| (a.width(), &a.id).cmp(&(b.width(), &b.id)));
+    in_turn.sort_by(|a, b| (a.wording.width(), &a.id).cmp(&(b.wording.width(), &b.id)));
     let mut taken: Vec<&str> = Vec::new();
     let mut explained = Vec::new();
     for explanation in in_turn {
-        let is_expired = explanation.expires < today;
-        let mut room = if is_expired { 0 } else { explanation.max_count };
+        let is_expired = explanation.wording.expires < today;
+        let mut room = if is_expired { 0 } else { explanation.wording.max_count };
         let (mut matches, mut covers) = (0, 0);
-        let places = if explanation.charges.is_empty() {
+        let places = if explanation.wording.charges.is_empty() {
             left.iter()
-                .filter(|(place, _)| explanation.is_about(place))
+                .filter(|(place, _)| explanation.wording.is_about(place))
                 .map(|(place, count)| (place.clone(), *count))
                 .collect()
         } else {
@@ -164,8 +172,9 @@ fn named<'c>(
     let mut room = room;
     for asked in &comparison.asked {
         let place = Place { class: asked.class, period: asked.period.clone(), currency: asked.currency.clone() };
-        let is_named = explanation.charges.contains(&asked.charge_id) && !taken.contains(&asked.charge_id.as_str());
-        if is_named && asked.class.is_wrong() && explanation.is_about(&place) {
+        let is_named =
+            explanation.wording.charges.contains(&asked.charge_id) && !taken.contains(&asked.charge_id.as_str());
+        if is_named && asked.class.is_wrong() && explanation.wording.is_about(&place) {
             if room > 0 {
                 taken.push(&asked.charge_id);
                 room -= 1;
@@ -227,8 +236,7 @@ mod tests {
     }
 
     fn explanation(id: &str, class: ChargeClass, max_count: u64) -> Explanation {
-        Explanation {
-            id: id.to_owned(),
+        let wording = Wording {
             class,
             period: None,
             currency: None,
@@ -238,7 +246,14 @@ mod tests {
             owner: String::from("Ada"),
             expires: day(31),
             max_count,
-        }
+        };
+        Explanation { id: id.to_owned(), wording }
+    }
+
+    fn worded(explanation: Explanation, word: impl FnOnce(&mut Wording)) -> Explanation {
+        let mut explanation = explanation;
+        word(&mut explanation.wording);
+        explanation
     }
 
     fn day(day: i8) -> Date {
@@ -263,7 +278,7 @@ mod tests {
     fn an_expired_one_covers_nothing_and_another_class_is_not_covered() {
         let found = comparison(&[(ChargeClass::Duplicate, "2026-11", 1)], &[]);
         let late =
-            explain(&found, &[Explanation { expires: day(1), ..explanation("a", ChargeClass::Duplicate, 5) }], day(2));
+            explain(&found, &[worded(explanation("a", ChargeClass::Duplicate, 5), |one| one.expires = day(1))], day(2));
         assert_eq!((late.unexplained_total(), late.explained[0].state), (1, ExplanationState::Expired));
         let other = explain(&found, &[explanation("a", ChargeClass::Currency, 5)], day(2));
         assert_eq!((other.unexplained_total(), other.explained[0].matches), (1, 0));
@@ -277,11 +292,10 @@ mod tests {
         );
         let wide = explanation("a", ChargeClass::Duplicate, 2);
         let monthly =
-            Explanation { period: Some(String::from("2026-10")), ..explanation("b", ChargeClass::Duplicate, 9) };
-        let named = Explanation {
-            charges: vec![String::from("7"), String::from("8"), String::from("gone")],
-            ..explanation("c", ChargeClass::Duplicate, 9)
-        };
+            worded(explanation("b", ChargeClass::Duplicate, 9), |one| one.period = Some(String::from("2026-10")));
+        let named = worded(explanation("c", ChargeClass::Duplicate, 9), |one| {
+            one.charges = vec![String::from("7"), String::from("8"), String::from("gone")];
+        });
         let again = Explanation { id: String::from("d"), ..named.clone() };
         let explaining = explain(&found, &[wide, monthly, named, again], day(1));
         let covers: Vec<(&str, u64)> =

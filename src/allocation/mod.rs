@@ -14,6 +14,6 @@ pub use comparison::{
     AskedCharge, Bucket, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Mover, Part,
     PayersTotal, SideTotal, Trend,
 };
-pub use explanation::{Explained, Explaining, Explanation, ExplanationState, UnexplainedTotal, explain};
+pub use explanation::{Explained, Explaining, Explanation, ExplanationState, UnexplainedTotal, Wording, explain};
 pub use part::ComparePart;
 pub use split::{Share, SplitError, split};

@@ -4,10 +4,10 @@ use jiff::civil::Date;
 use serde_json::json;
 
 use super::{Output, Settings, Why, table};
-use crate::allocation::ChargeClass;
+use crate::allocation::{ChargeClass, Wording};
 use crate::primitives::ChangeName;
 use crate::store::PageRequest;
-use crate::store::explanations::{self, StoredExplanation, Wording};
+use crate::store::explanations::{self, StoredExplanation};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -132,7 +132,7 @@ fn add(settings: &Settings, output: &Output, arguments: AddArguments) -> anyhow:
         expires: arguments.expires,
         max_count: arguments.max_count,
     };
-    let wording = wording.checked(jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date())?;
+    let wording = explanations::checked(wording, jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date())?;
     let origin = settings.origin(&arguments.why);
     let stored =
         settings.open_store()?.write(|conn| explanations::create(conn, &arguments.change, &wording, origin))?;

@@ -190,22 +190,22 @@ pub(super) fn explanations(data: &ReportData) -> Vec<Row> {
     let rows = data.explained.iter().map(|explained| {
         let explanation = &explained.explanation;
         let state = serde_json::to_value(explained.state).ok();
-        let charges = if explanation.charges.is_empty() {
+        let charges = if explanation.wording.charges.is_empty() {
             String::new()
         } else {
-            serde_json::to_string(&explanation.charges).unwrap_or_default()
+            serde_json::to_string(&explanation.wording.charges).unwrap_or_default()
         };
         vec![
             text(&explanation.id),
-            text(explanation.class.as_str()),
-            optional(explanation.period.as_ref()),
-            optional(explanation.currency.as_ref()),
+            text(explanation.wording.class.as_str()),
+            optional(explanation.wording.period.as_ref()),
+            optional(explanation.wording.currency.as_ref()),
             text(charges),
-            text(&explanation.reason_code),
-            text(&explanation.text),
-            text(&explanation.owner),
-            text(explanation.expires.to_string()),
-            count(explanation.max_count),
+            text(&explanation.wording.reason_code),
+            text(&explanation.wording.text),
+            text(&explanation.wording.owner),
+            text(explanation.wording.expires.to_string()),
+            count(explanation.wording.max_count),
             text(state.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()),
             count(explained.matches),
             count(explained.covers),

@@ -14,31 +14,12 @@ pub type Telling<'a> = &'a mut dyn FnMut(u64, u64) -> bool;
 
 /// Keeps what a comparison finds under the id of the report that it will be.
 pub(super) struct Keeper<'a> {
-    store: &'a Store,
+    pub store: &'a Store,
     /// The report's id.
-    id: &'a str,
+    pub id: &'a str,
     /// The earlier report, unchanged chunks of which are taken over.
-    earlier: Option<&'a str>,
-    tell: Telling<'a>,
-    /// The chunk whose exceptions come now.
-    part: u64,
-    /// The chunk of the earlier report that was offered last.
-    offered: Option<ComparePart>,
-}
-
-impl<'a> Keeper<'a> {
-    pub fn new(store: &'a Store, id: &'a str, earlier: Option<&'a str>, tell: Telling<'a>) -> Self {
-        Self { store, id, earlier, tell, part: 0, offered: None }
-    }
-
-    /// The earlier report and its chunk, if `part` is that chunk, unchanged since.
-    fn unchanged(&self, part: &ComparePart) -> Option<(&'a str, u64)> {
-        let offered = self.offered.as_ref().filter(|offered| {
-            part.checksum.is_some()
-                && (&offered.checksum, &offered.from, &offered.to) == (&part.checksum, &part.from, &part.to)
-        })?;
-        self.earlier.map(|earlier| (earlier, offered.number))
-    }
+    pub earlier: Option<&'a str>,
+    pub tell: Telling<'a>,
 }
 
 fn not_kept(error: StoreError) -> CompareError {
@@ -51,19 +32,11 @@ impl CompareWatcher for Keeper<'_> {
     }
 
     fn exceptions(&mut self, lines: Vec<ExceptionLine>) -> Result<(), CompareError> {
-        self.store.write(|connection| report_exceptions::keep(connection, self.id, self.part, &lines)).map_err(not_kept)
+        self.store.write(|connection| report_exceptions::keep(connection, self.id, &lines)).map_err(not_kept)
     }
 
     fn checkpoint(&mut self, part: &ComparePart) -> Result<(), CompareError> {
-        let unchanged = self.unchanged(part);
-        let kept = self.store.write(|connection| {
-            if let Some(earlier) = unchanged {
-                report_exceptions::take_over(connection, earlier, (self.id, part.number))?;
-            }
-            report_exceptions::keep_part(connection, self.id, part)
-        });
-        self.part = part.number + 1;
-        kept.map_err(not_kept)
+        self.store.write(|connection| report_exceptions::keep_part(connection, self.id, part)).map_err(not_kept)
     }
 
     fn interrupted(&mut self, number: u64) -> Result<Option<ComparePart>, CompareError> {
@@ -72,9 +45,7 @@ impl CompareWatcher for Keeper<'_> {
 
     fn earlier(&mut self, number: u64) -> Result<Option<ComparePart>, CompareError> {
         let Some(earlier) = self.earlier else { return Ok(None) };
-        let found = self.store.read(|connection| report_exceptions::find_part(connection, earlier, number));
-        self.offered = found.map_err(not_kept)?;
-        Ok(self.offered.clone())
+        self.store.read(|connection| report_exceptions::find_part(connection, earlier, number)).map_err(not_kept)
     }
 }
 

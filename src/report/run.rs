@@ -110,7 +110,7 @@ pub fn run(
     let allocation = change.file.allocation.as_ref().ok_or_else(|| RunError::NoAllocation(name.clone()))?;
     check_periods(&change.file, options)?;
     let mut beside = beside(service, name, options)?;
-    let asked: Vec<String> = beside.explanations.iter().flat_map(|one| one.charges.iter().cloned()).collect();
+    let asked: Vec<String> = beside.explanations.iter().flat_map(|one| one.wording.charges.iter().cloned()).collect();
     let periods = texts(options.periods);
     let id = match options.id {
         Some(id) => id.to_owned(),
@@ -126,7 +126,8 @@ pub fn run(
         checksums: options.checksums || options.since.is_some(),
         ..CompareRequest::of(allocation)
     };
-    let compared = compare(application, &request, &mut Keeper::new(service, &id, options.since, tell));
+    let compared =
+        compare(application, &request, &mut Keeper { store: service, id: &id, earlier: options.since, tell });
     let comparison = match compared.map(Compared::finished) {
         Ok(Some(comparison)) => comparison,
         ended => {

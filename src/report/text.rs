@@ -270,10 +270,10 @@ impl TextPage<'_> {
             let explanation = &explained.explanation;
             vec![
                 words::explanation_state(explained.state).to_owned(),
-                format!("{}, {}", explanation.class, words::explained_place(explanation)),
-                words::printable(&explanation.reason_code),
-                words::printable(&explanation.owner),
-                explanation.expires.to_string(),
+                format!("{}, {}", explanation.wording.class, words::explained_place(explanation)),
+                words::printable(&explanation.wording.reason_code),
+                words::printable(&explanation.wording.owner),
+                explanation.wording.expires.to_string(),
                 words::covers(explained),
             ]
         });

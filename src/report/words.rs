@@ -126,14 +126,15 @@ const CHARGES_NAMED_MAX: usize = 8;
 
 /// Where an explanation applies: `2026-11 EUR, only charges c1, c2`.
 pub(super) fn explained_place(explanation: &Explanation) -> String {
-    let mut place = match (&explanation.period, &explanation.currency) {
+    let mut place = match (&explanation.wording.period, &explanation.wording.currency) {
         (None, None) => String::from("any period and currency"),
         (period, currency) => place(period.as_deref(), currency.as_deref()),
     };
-    if !explanation.charges.is_empty() {
-        let named: Vec<String> = explanation.charges.iter().take(CHARGES_NAMED_MAX).map(|id| printable(id)).collect();
+    if !explanation.wording.charges.is_empty() {
+        let named: Vec<String> =
+            explanation.wording.charges.iter().take(CHARGES_NAMED_MAX).map(|id| printable(id)).collect();
         place.push_str(&format!(", only {}", named.join(", ")));
-        let more = explanation.charges.len() - named.len();
+        let more = explanation.wording.charges.len() - named.len();
         if more > 0 {
             place.push_str(&format!(" and {more} more"));
         }
@@ -147,7 +148,7 @@ pub(super) fn covers(explained: &Explained) -> String {
         "{} of {}, at most {}",
         grouped(explained.covers),
         grouped(explained.matches),
-        grouped(explained.explanation.max_count)
+        grouped(explained.explanation.wording.max_count)
     )
 }
 

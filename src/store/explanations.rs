@@ -3,13 +3,12 @@
 
 use diesel::prelude::*;
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::audit::{self, AuditEntry};
 use super::schema::{explanation_versions as versions, explanations as table};
 use super::{Origin, Page, PageRequest, StoreError, new_id, now};
-use crate::allocation::{ChargeClass, Explanation};
+use crate::allocation::{ChargeClass, Explanation, Wording};
 use crate::database::DatabaseConnection;
 use crate::primitives::{ChangeName, Instant};
 
@@ -19,30 +18,6 @@ pub const CHARGES_MAX: usize = 1_000;
 pub const IN_FORCE_MAX: usize = 500;
 const TEXT_MAX: usize = 2_000;
 const NAME_MAX: usize = 200;
-
-/// What somebody writes: an explanation without its id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Wording {
-    pub class: ChargeClass,
-    /// Only charges of this period; not there: of any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub period: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub currency: Option<String>,
-    /// Only these charges; empty: any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub charges: Vec<String>,
-    /// A short code by which explanations are counted, such as `legacy-import`.
-    pub reason_code: String,
-    pub text: String,
-    /// Who answers for it.
-    pub owner: String,
-    /// The last day on which it counts.
-    pub expires: Date,
-    /// It covers at most so many charges.
-    pub max_count: u64,
-}
 
 /// An explanation as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,66 +65,52 @@ pub enum InvalidWording {
     Expired(Date),
 }
 
-impl Wording {
-    /// The wording with surrounding blanks taken off, if it may be stored.
-    ///
-    /// # Errors
-    /// The first thing that is wrong with it.
-    pub fn checked(mut self, today: Date) -> Result<Self, InvalidWording> {
-        if !self.class.is_wrong() {
-            return Err(InvalidWording::FineClass(self.class));
-        }
-        let is_code = |code: &str| {
-            let is_sign = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-            !code.is_empty() && code.len() <= 64 && code.chars().all(is_sign)
-        };
-        if !is_code(&self.reason_code) {
-            return Err(InvalidWording::ReasonCode(self.reason_code));
-        }
-        for (name, text, max, wanted) in [
-            ("text", &mut self.text, TEXT_MAX, "why the charges are as they should be"),
-            ("owner", &mut self.owner, NAME_MAX, "who answers for it"),
-        ] {
-            *text = text.trim().to_owned();
-            if text.is_empty() {
-                return Err(InvalidWording::Empty(name, wanted));
-            }
-            if text.chars().count() > max {
-                return Err(InvalidWording::Long(name, max));
-            }
-        }
-        if self.max_count == 0 {
-            return Err(InvalidWording::NoCount);
-        }
-        self.charges.sort();
-        self.charges.dedup();
-        if self.charges.len() > CHARGES_MAX {
-            return Err(InvalidWording::ManyCharges);
-        }
-        if self.expires < today {
-            return Err(InvalidWording::Expired(self.expires));
-        }
-        Ok(self)
+/// The wording with surrounding blanks taken off, if it may be stored.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn checked(mut wording: Wording, today: Date) -> Result<Wording, InvalidWording> {
+    if !wording.class.is_wrong() {
+        return Err(InvalidWording::FineClass(wording.class));
     }
+    let is_code = |code: &str| {
+        let is_sign = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        !code.is_empty() && code.len() <= 64 && code.chars().all(is_sign)
+    };
+    if !is_code(&wording.reason_code) {
+        return Err(InvalidWording::ReasonCode(wording.reason_code));
+    }
+    for (name, text, max, wanted) in [
+        ("text", &mut wording.text, TEXT_MAX, "why the charges are as they should be"),
+        ("owner", &mut wording.owner, NAME_MAX, "who answers for it"),
+    ] {
+        *text = text.trim().to_owned();
+        if text.is_empty() {
+            return Err(InvalidWording::Empty(name, wanted));
+        }
+        if text.chars().count() > max {
+            return Err(InvalidWording::Long(name, max));
+        }
+    }
+    if wording.max_count == 0 {
+        return Err(InvalidWording::NoCount);
+    }
+    wording.charges.sort();
+    wording.charges.dedup();
+    if wording.charges.len() > CHARGES_MAX {
+        return Err(InvalidWording::ManyCharges);
+    }
+    if wording.expires < today {
+        return Err(InvalidWording::Expired(wording.expires));
+    }
+    Ok(wording)
 }
 
 impl StoredExplanation {
     /// As comparisons apply it.
     #[must_use]
     pub fn explanation(&self) -> Explanation {
-        let wording = self.wording.clone();
-        Explanation {
-            id: self.id.clone(),
-            class: wording.class,
-            period: wording.period,
-            currency: wording.currency,
-            charges: wording.charges,
-            reason_code: wording.reason_code,
-            text: wording.text,
-            owner: wording.owner,
-            expires: wording.expires,
-            max_count: wording.max_count,
-        }
+        Explanation { id: self.id.clone(), wording: self.wording.clone() }
     }
 }
 

@@ -29,20 +29,15 @@ pub fn new_report_id() -> Result<String, StoreError> {
 }
 
 /// Keeps exceptions of a report that runs; one that is kept already is replaced.
-pub fn keep(
-    connection: &mut DatabaseConnection,
-    report: &str,
-    part: u64,
-    lines: &[ExceptionLine],
-) -> Result<(), StoreError> {
+pub fn keep(connection: &mut DatabaseConnection, report: &str, lines: &[ExceptionLine]) -> Result<(), StoreError> {
     let source = match connection.dialect() {
-        Dialect::Postgres => "json_array_elements(CAST($3 AS json)) AS g(value)",
-        Dialect::Sqlite => "json_each($3) AS g",
+        Dialect::Postgres => "json_array_elements(CAST($2 AS json)) AS g(value)",
+        Dialect::Sqlite => "json_each($2) AS g",
     };
     let sql = format!(
-        "INSERT INTO svc_changeover_report_exceptions (report, part, charge_id, class, data)
-         SELECT $1, $2, g.value ->> 0, g.value ->> 1, g.value ->> 2 FROM {source} WHERE true
-         ON CONFLICT (report, charge_id) DO UPDATE SET part = excluded.part, class = excluded.class, data = excluded.data"
+        "INSERT INTO svc_changeover_report_exceptions (report, charge_id, class, data)
+         SELECT $1, g.value ->> 0, g.value ->> 1, g.value ->> 2 FROM {source} WHERE true
+         ON CONFLICT (report, charge_id) DO UPDATE SET class = excluded.class, data = excluded.data"
     );
     for batch in lines.chunks(BATCH) {
         let rows: Result<Vec<Value>, StoreError> = batch
@@ -52,22 +47,8 @@ pub fn keep(
                 Ok(json!([line.charge_id, line.class, data]))
             })
             .collect();
-        connection.execute(&sql, &[report.into(), number_of(part).into(), Value::Array(rows?).to_string().into()])?;
+        connection.execute(&sql, &[report.into(), Value::Array(rows?).to_string().into()])?;
     }
-    Ok(())
-}
-
-/// Takes over the exceptions that a chunk of an earlier report found.
-pub fn take_over(
-    connection: &mut DatabaseConnection,
-    (earlier, earlier_part): (&str, u64),
-    (report, part): (&str, u64),
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO svc_changeover_report_exceptions (report, part, charge_id, class, data)
-         SELECT $1, $2, charge_id, class, data FROM svc_changeover_report_exceptions WHERE report = $3 AND part = $4
-         ON CONFLICT (report, charge_id) DO NOTHING";
-    connection
-        .execute(sql, &[report.into(), number_of(part).into(), earlier.into(), number_of(earlier_part).into()])?;
     Ok(())
 }
 

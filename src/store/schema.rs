@@ -136,7 +136,6 @@ tables! {
     report_exceptions = "svc_changeover_report_exceptions" (report, charge_id) {
         report -> Text,
         charge_id -> Text,
-        part -> BigInt,
         class -> Text,
         data -> Text,
     }

@@ -27,8 +27,6 @@ CREATE TABLE svc_changeover_explanation_versions (
 CREATE TABLE svc_changeover_report_exceptions (
     report    TEXT COLLATE "C" NOT NULL,
     charge_id TEXT COLLATE "C" NOT NULL,
-    -- Which chunk of the comparison found it.
-    part      BIGINT NOT NULL,
     class     TEXT NOT NULL,
     data      TEXT NOT NULL,
     PRIMARY KEY (report, charge_id)

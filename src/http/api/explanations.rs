@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{List, created, versioned};
+use crate::allocation::Wording;
 use crate::http::auth::{Admin, Caller, Viewer};
 use crate::http::etag::IfMatch;
 use crate::http::input::{PageQuery, ReasonQuery, ShortText};
@@ -13,7 +14,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{ChangeName, Instant};
 use crate::store::Origin;
-use crate::store::explanations::{self, ExplanationVersion, InvalidWording, StoredExplanation, Wording};
+use crate::store::explanations::{self, ExplanationVersion, InvalidWording, StoredExplanation};
 use crate::translation::own::get_change;
 
 /// An explanation as it is stored.
@@ -117,7 +118,7 @@ pub async fn create(
     let stored = state
         .blocking(move |state| {
             get_change(&mut *state.app().connection()?, &name)?;
-            let wording = wording.into_inner().checked(today(state))?;
+            let wording = explanations::checked(wording.into_inner(), today(state))?;
             let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
             Ok(state.store().write(|conn| explanations::create(conn, &name, &wording, origin))?)
         })
@@ -141,7 +142,7 @@ pub async fn replace(
     let (name, id) = path.into_inner();
     let stored = state
         .blocking(move |state| {
-            let wording = wording.into_inner().checked(today(state))?;
+            let wording = explanations::checked(wording.into_inner(), today(state))?;
             let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
             Ok(state.store().write(|conn| {
                 let before = explanations::get_seen(conn, &name, id.as_str(), seen.0)?;

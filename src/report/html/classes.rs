@@ -85,12 +85,12 @@ pub(super) fn explanations(data: &ReportData, rows_max: usize) -> Explanations {
 fn explanation_row(explained: &Explained) -> ExplanationRow {
     let explanation = &explained.explanation;
     ExplanationRow {
-        about: explanation.class.title(),
+        about: explanation.wording.class.title(),
         place: words::explained_place(explanation),
-        reason_code: words::printable(&explanation.reason_code),
-        text: words::sentence(&explanation.text),
-        owner: words::printable(&explanation.owner),
-        expires: explanation.expires.to_string(),
+        reason_code: words::printable(&explanation.wording.reason_code),
+        text: words::sentence(&explanation.wording.text),
+        owner: words::printable(&explanation.wording.owner),
+        expires: explanation.wording.expires.to_string(),
         covers: words::covers(explained),
         holds: explained.state == ExplanationState::Holds,
         state: words::explanation_state(explained.state),

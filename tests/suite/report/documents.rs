@@ -8,7 +8,7 @@ use changeover::report::{
 use super::ledger::Ledger;
 use crate::support::each_database;
 
-fn subject() -> Subject {
+pub(super) fn subject() -> Subject {
     Subject {
         change: ChangeName::new("billing-allocation").unwrap(),
         title: String::from("Charge an account's members, not whoever uploaded the video"),

@@ -9,6 +9,7 @@ use changeover::primitives::{ChangeName, Instant};
 use changeover::report::{Basis, Beside, Listed, Report, Subject, to_html, to_text, write_csv_directory};
 use changeover::translation::compare::{CompareRequest, Unwatched, compare};
 
+use super::documents::subject;
 use super::ledger::Ledger;
 use crate::examples::support::load_video_hosting;
 use crate::support::{TestDatabase, changeover, each_database};
@@ -49,19 +50,6 @@ fn reordered(ledger: &mut Ledger) {
     };
     for statement in sql.split(';') {
         ledger.run(statement);
-    }
-}
-
-fn subject() -> Subject {
-    Subject {
-        change: ChangeName::new("billing-allocation").unwrap(),
-        title: String::from("Twice the same"),
-        file_sha256: "ab".repeat(32),
-        basis: Basis::Installed { stage: String::from("shadow") },
-        configuration_version: Some(7),
-        as_of: Instant::parse("2026-12-01T06:00:00Z").unwrap(),
-        periods: Vec::new(),
-        declared_losses: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use changeover::allocation::{
     Bucket, ChargeClass, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Explanation, Minor,
-    Mover, Part, PayersTotal, SideTotal, Trend,
+    Mover, Part, PayersTotal, SideTotal, Trend, Wording,
 };
 use changeover::primitives::{ChangeName, Instant};
 use changeover::report::{Basis, Beside, Report, Subject, TrendPoint};
@@ -224,15 +224,17 @@ pub fn subject(title: &str) -> Subject {
 pub fn explanations() -> Vec<Explanation> {
     let explanation = |id: &str, class: ChargeClass, expires: &str, max_count: u64| Explanation {
         id: id.to_owned(),
-        class,
-        period: None,
-        currency: (class != ChargeClass::Orphan).then(|| String::from("EUR")),
-        charges: Vec::new(),
-        reason_code: String::from("legacy-import"),
-        text: format!("Imported in 2019 without a payer; {} is asked. <i>Ticket</i> FIN-204", NAMES[4]),
-        owner: String::from("Grace Hopper"),
-        expires: expires.parse().unwrap(),
-        max_count,
+        wording: Wording {
+            class,
+            period: None,
+            currency: (class != ChargeClass::Orphan).then(|| String::from("EUR")),
+            charges: Vec::new(),
+            reason_code: String::from("legacy-import"),
+            text: format!("Imported in 2019 without a payer; {} is asked. <i>Ticket</i> FIN-204", NAMES[4]),
+            owner: String::from("Grace Hopper"),
+            expires: expires.parse().unwrap(),
+            max_count,
+        },
     };
     vec![
         explanation("e1", ChargeClass::Orphan, "2027-01-31", 1_000),

@@ -172,27 +172,30 @@ const DETAIL: &str = "detail AS (
 /// Refunds that do not undo what they reverse: nothing is there to be undone, it is in another currency, or it has the same sign, so that
 /// what was taken is taken again. A full refund mirrors its charge unit for unit. The parts of a partial one are in proportion: both sides
 /// are rounded by less than one unit, which bounds how far the cross products may lie apart. What is reversed may be anywhere among the
-/// charges, so it is looked up there and not in this chunk.
+/// charges, so it is looked up there and not in this chunk: once for all refunds, because SQLite has no index on an id that is cast to
+/// text and would read all charges for each of them.
 fn drift(query: &CompareQuery<'_>) -> String {
     let id = query.id("q.charge_id");
     format!(
-        "reversed AS MATERIALIZED (
+        "original AS MATERIALIZED (
+  SELECT {id} AS charge_id, {charge_amount} AS amount, CAST(q.currency AS text){bytewise} AS currency FROM {charges} q
+  WHERE {id} IN (SELECT reverses_id FROM refund)),
+original_part AS MATERIALIZED (
+  SELECT {id} AS charge_id, {payer} AS payer, {new_amount} AS amount FROM {new} q WHERE {id} IN (SELECT reverses_id FROM refund)),
+reversed AS MATERIALIZED (
   SELECT f.charge_id, min(c.amount) AS amount, min(c.currency) AS currency,
-    max(o.found) AS found, min(o.amount) AS taken_amount, min(o.currency) AS taken_currency
-  FROM refund f JOIN charge c ON c.charge_id = f.charge_id
-  LEFT JOIN (SELECT {id} AS charge_id, 1 AS found, {charge_amount} AS amount, CAST(q.currency AS text){bytewise} AS currency
-    FROM {charges} q) o ON o.charge_id = f.reverses_id
+    count(o.charge_id) AS found, min(o.amount) AS taken_amount, min(o.currency) AS taken_currency
+  FROM refund f JOIN charge c ON c.charge_id = f.charge_id LEFT JOIN original o ON o.charge_id = f.reverses_id
   GROUP BY f.charge_id),
 refund_part AS (
   SELECT charge_id, payer, sum(given) AS given, sum(taken) AS taken FROM (
-    SELECT f.charge_id, n.payer, n.amount AS given, 0 AS taken FROM refund f JOIN new_input n ON n.charge_id = f.charge_id
+    SELECT n.charge_id, n.payer, n.amount AS given, 0 AS taken FROM new_input n WHERE n.charge_id IN (SELECT charge_id FROM refund)
     UNION ALL
-    SELECT f.charge_id, n.payer, 0, n.amount FROM refund f
-    JOIN (SELECT {id} AS charge_id, {payer} AS payer, {new_amount} AS amount FROM {new} q) n ON n.charge_id = f.reverses_id) part
+    SELECT f.charge_id, n.payer, 0, n.amount FROM refund f JOIN original_part n ON n.charge_id = f.reverses_id) part
   GROUP BY charge_id, payer),
 drift AS (
   SELECT charge_id FROM reversed
-  WHERE found IS NULL OR currency <> taken_currency OR (amount > 0 AND taken_amount > 0) OR (amount < 0 AND taken_amount < 0)
+  WHERE found = 0 OR currency <> taken_currency OR (amount > 0 AND taken_amount > 0) OR (amount < 0 AND taken_amount < 0)
   UNION
   SELECT p.charge_id FROM refund_part p JOIN reversed r ON r.charge_id = p.charge_id
   WHERE CASE WHEN r.amount = -r.taken_amount THEN p.given <> -p.taken ELSE {out_of_proportion} END)",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use changeover::database::Dialect;
-use changeover::primitives::{ChangeName, Instant};
-use changeover::report::{Basis, Beside, Listed, Report, Subject, to_html, to_text, write_csv_directory};
+
+use changeover::report::{Beside, Listed, Report, to_html, to_text, write_csv_directory};
 use changeover::translation::compare::{CompareRequest, Unwatched, compare};
 
 use super::documents::subject;

@@ -124,8 +124,8 @@ pub(super) fn frozen(query: &CompareQuery<'_>, closed: &Closed) -> String {
     let text = id_text(query.dialect, "f.charge_id");
     let now = |model: &str, periods: &[String]| {
         format!(
-            "SELECT {text}, '{model}', CAST(a.payer AS text), -a.amount, -1 FROM facts f JOIN {model}_input a ON a.charge_id = f.charge_id
-    WHERE {}",
+            "SELECT {text}, '{model}', CAST(a.payer AS text), -a.amount, -1 FROM {model}_input a CROSS JOIN facts f
+    WHERE f.charge_id = a.charge_id AND {}",
             is_in("f.period", periods)
         )
     };
@@ -151,24 +151,27 @@ pub(super) fn is_frozen(dialect: Dialect) -> String {
     format!("z.charge_id = {}", id_text(dialect, "f.charge_id"))
 }
 
-/// Charges of closed periods that are gone with all that was allocated of them, in the shape of the section `class`, those after an id.
+/// Charges of closed periods that are gone with all that was allocated of them, in the shape of the section `class`, those after an id if one is given.
 #[must_use]
-pub fn gone(query: &CompareQuery<'_>, closed: &Closed, after: &str, limit: usize) -> String {
-    let is_there = |text: &str| {
-        format!(
-            "EXISTS (SELECT 1 FROM {} c WHERE {} = q.charge_id)",
-            inlined(text),
-            id_text(query.dialect, "c.charge_id")
-        )
+pub fn gone(query: &CompareQuery<'_>, closed: &Closed, after: Option<&str>, limit: usize) -> String {
+    // Both databases read each query once: SQLite makes a set of its ids, PostgreSQL joins.
+    let is_gone = |text: &str| {
+        let (text, id) = (inlined(text), id_text(query.dialect, "c.charge_id"));
+        match query.dialect {
+            Dialect::Postgres => format!("NOT EXISTS (SELECT 1 FROM {text} c WHERE {id} = q.charge_id)"),
+            Dialect::Sqlite => {
+                format!("q.charge_id NOT IN (SELECT {id} FROM {text} c WHERE c.charge_id IS NOT NULL)")
+            }
+        }
     };
     let allocation = query.allocation;
     let from = format!(
-        "(SELECT DISTINCT q.charge_id FROM {} q WHERE q.charge_id > {} AND NOT {} AND NOT {} AND NOT {} ORDER BY q.charge_id LIMIT {limit}) gone",
+        "(SELECT DISTINCT q.charge_id FROM {} q WHERE {} AND {} AND {} AND {} ORDER BY q.charge_id LIMIT {limit}) gone",
         closed.table,
-        literal(after),
-        is_there(&allocation.charges.value),
-        is_there(&allocation.old.value),
-        is_there(&allocation.new.value)
+        after.map_or_else(|| String::from("1 = 1"), |after| format!("q.charge_id > {}", literal(after))),
+        is_gone(&allocation.charges.value),
+        is_gone(&allocation.old.value),
+        is_gone(&allocation.new.value)
     );
     let numbers = ["1", "NULL", "0", "0", "0", "0", "0", "0", "0", "0", "0"];
     let columns = ["'frozen_changed'", "NULL", "NULL", "charge_id"];

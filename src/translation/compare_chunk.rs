@@ -186,9 +186,9 @@ impl Chunk<'_> {
         answer: &mut Answer,
         watcher: &mut dyn CompareWatcher,
     ) -> Result<Vec<ExceptionLine>, CompareError> {
-        let (mut first, mut last) = (Vec::new(), String::new());
+        let (mut first, mut last): (Vec<ExceptionLine>, Option<String>) = (Vec::new(), None);
         loop {
-            let sql = compare_closed::gone(self.query, closed, &last, EXCEPTIONS_HELD_MAX);
+            let sql = compare_closed::gone(self.query, closed, last.as_deref(), EXCEPTIONS_HELD_MAX);
             let mut told = Vec::new();
             for line in &lines(connection, &sql)? {
                 let line = ClassLine::read(line)?;
@@ -203,7 +203,7 @@ impl Chunk<'_> {
             if is_all {
                 return Ok(first);
             }
-            last = end;
+            last = Some(end);
         }
     }
 

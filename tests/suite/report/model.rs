@@ -37,6 +37,16 @@ pub enum Routed {
     CompleteFrom(String),
 }
 
+/// What was recorded when periods closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Baseline {
+    /// Closed periods, and whether the new model was recorded as well.
+    pub periods: BTreeMap<String, bool>,
+    /// What the charges of these periods were allocated to then.
+    pub old: Vec<Row>,
+    pub new: Vec<Row>,
+}
+
 /// Everything that a comparison reads.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -53,6 +63,7 @@ pub struct World {
     /// False: the change file names no refunds, and none is looked at.
     pub has_refunds: bool,
     pub closed_before: Option<String>,
+    pub baseline: Baseline,
     /// Empty: all.
     pub periods: Vec<String>,
 }
@@ -141,6 +152,9 @@ impl World {
         if new.iter().any(|row| row.amount < 0) && new.iter().any(|row| row.amount > 0) {
             return ChargeClass::MixedSign;
         }
+        if self.has_moved(charge) {
+            return ChargeClass::FrozenChanged;
+        }
         if self.has_refunds && self.drifts(charge) {
             return ChargeClass::RefundDrift;
         }
@@ -174,6 +188,40 @@ impl World {
             new.keys().copied().collect::<BTreeSet<_>>() == expected
         };
         if is_as_expected { fine } else { ChargeClass::UnexpectedPayer }
+    }
+
+    /// Closed periods are looked at if one of them is among those that are compared.
+    fn looks_at_closed(&self) -> bool {
+        let closed = &self.baseline.periods;
+        !closed.is_empty() && (self.periods.is_empty() || self.periods.iter().any(|period| closed.contains_key(period)))
+    }
+
+    /// Whether a charge that was recorded, or that is in a closed period now, is allocated otherwise than was recorded.
+    fn has_moved(&self, charge: &Charge) -> bool {
+        if !self.looks_at_closed() {
+            return false;
+        }
+        let has_new = self.baseline.periods.get(&charge.period);
+        let is_as_recorded = |recorded: &[Row], now: Parts<'_>, is_looked_at: bool| {
+            let recorded = Self::of(recorded, &charge.id);
+            let now = if is_looked_at { now } else { Vec::new() };
+            let rows = |rows: &Parts<'_>, payer: &Option<String>| rows.iter().filter(|row| row.payer == *payer).count();
+            by_payer(&recorded) == by_payer(&now)
+                && recorded.iter().all(|row| rows(&recorded, &row.payer) == rows(&now, &row.payer))
+        };
+        !is_as_recorded(&self.baseline.old, self.old_of(&charge.id), has_new.is_some())
+            || !is_as_recorded(&self.baseline.new, self.new_of(&charge.id), has_new == Some(&true))
+    }
+
+    /// Charges of closed periods that are gone with all that was allocated of them.
+    fn gone(&self) -> BTreeSet<&str> {
+        let recorded = self.baseline.old.iter().chain(&self.baseline.new).map(|row| row.charge.as_str());
+        let is_there = |id: &str| {
+            self.charges.iter().any(|charge| charge.id == id)
+                || !self.old_of(id).is_empty()
+                || !self.new_of(id).is_empty()
+        };
+        recorded.filter(|id| self.looks_at_closed() && !is_there(id)).collect()
     }
 
     /// A refund gives back to each payer what the refunded charge took from them, in the same currency: unit for unit if it undoes all of
@@ -226,6 +274,10 @@ impl World {
             if is_orphan && class_of.insert(row.charge.clone(), ChargeClass::Orphan).is_none() {
                 classes.entry((ChargeClass::Orphan, None, None)).or_default().0 += 1;
             }
+        }
+        for id in self.gone() {
+            class_of.insert(id.to_owned(), ChargeClass::FrozenChanged);
+            classes.entry((ChargeClass::FrozenChanged, None, None)).or_default().0 += 1;
         }
         let total = |((class, period, currency), (charges, amount))| ClassTotal {
             class,

@@ -6,12 +6,13 @@ use changeover::change::Stage;
 use changeover::database::{DatabaseConnection, Dialect};
 use changeover::sql::names::own;
 use changeover::translation::compare::{CompareRequest, Unwatched, compare};
+use changeover::translation::own::close_before;
 use changeover::translation::{BackfillOptions, backfill};
 
 use super::ledger::{Ledger, found};
 use crate::examples::support::load_video_hosting;
 use crate::support::each_database;
-use crate::translation::fixture::{file, install_file, step};
+use crate::translation::fixture::{deed, file, install_file, step};
 
 const CHARGES: u64 = 200_000;
 
@@ -29,9 +30,10 @@ fn plant(class: ChargeClass, id: impl ToString, faults: &[&str]) -> Planted {
 
 /// At least three of each wrong class, or the test would not say what it says.
 fn assert_found(planted: &[Planted], comparison: &Comparison) {
+    let closes = planted.iter().any(|fault| fault.class == ChargeClass::FrozenChanged);
     for class in ChargeClass::ALL.into_iter().filter(|class| class.is_wrong()) {
-        // Nothing is closed here, so no closed period can have moved.
-        let wanted = if class.as_str() == "frozen_changed" { 0 } else { 3 };
+        // Only the installed example closes a period.
+        let wanted = if class == ChargeClass::FrozenChanged && !closes { 0 } else { 3 };
         assert!(planted.iter().filter(|fault| fault.class == class).count() >= wanted, "too few faults of {class}");
     }
     let mut wanted: Vec<(String, ChargeClass)> = planted.iter().map(|fault| (fault.id.clone(), fault.class)).collect();
@@ -227,10 +229,10 @@ fn behind_its_back(connection: &mut DatabaseConnection, sql: &str) {
     }
 }
 
-/// Ids of charges of the running month with two payers or more, that nothing refunds.
-fn charges(connection: &mut DatabaseConnection, more: &str) -> Vec<i64> {
+/// Ids of a month's charges with two payers or more, that nothing refunds.
+fn charges(connection: &mut DatabaseConnection, period: &str, more: &str) -> Vec<i64> {
     let sql = format!(
-        "SELECT c.id FROM charges c WHERE c.period = '2026-11' AND abs(c.amount_minor) > 1000 AND {more}
+        "SELECT c.id FROM charges c WHERE c.period = '{period}' AND abs(c.amount_minor) > 1000 AND {more}
          AND (SELECT count(*) FROM charge_allocations a WHERE a.charge_id = c.id AND a.amount_minor <> 0) > 1
          AND NOT EXISTS (SELECT 1 FROM charges r WHERE r.reverses_id = c.id) ORDER BY c.id"
     );
@@ -280,10 +282,28 @@ fn in_the_example(connection: &mut DatabaseConnection) -> Vec<Planted> {
             ],
         ),
     ];
+    // What moves in a closed month, even where nothing else is wrong with it.
+    let closed_faults: Vec<(C, Vec<String>)> = vec![
+        (C::FrozenChanged, vec![add(1, one), add(-1, other)]),
+        (C::FrozenChanged, vec![format!("UPDATE charge_allocations SET payer_id = 999999 {at} AND payer_id = {one}")]),
+        (
+            C::FrozenChanged,
+            vec!["UPDATE charges SET amount_minor = amount_minor + 1 WHERE id = {id}".into(), add(1, one)],
+        ),
+        (
+            C::FrozenChanged,
+            vec!["DELETE FROM charges WHERE id = {id}".into(), format!("DELETE FROM charge_allocations {at}")],
+        ),
+        (C::FrozenChanged, vec!["UPDATE charges SET period = '2026-11' WHERE id = {id}".into()]),
+        // No new fault: a charge of a closed month is wrong as any other one is.
+        (C::NotConserved, vec![add(1, one)]),
+        (C::Orphan, vec!["DELETE FROM charges WHERE id = {id}".into()]),
+    ];
     let mut planted = Vec::new();
     let candidates = [
-        (charge_faults, charges(connection, "c.reverses_id IS NULL")),
-        (refund_faults, charges(connection, "c.reverses_id IS NOT NULL")),
+        (charge_faults, charges(connection, "2026-11", "c.reverses_id IS NULL")),
+        (refund_faults, charges(connection, "2026-11", "c.reverses_id IS NOT NULL")),
+        (closed_faults, charges(connection, "2026-10", "c.reverses_id IS NULL")),
     ];
     for (faults, ids) in candidates {
         let apart = ids.len() / (faults.len() * 3);
@@ -307,6 +327,10 @@ fn every_fault_in_the_installed_example_is_found() {
         let model = install_file(&mut connection, &file, Stage::Off);
         step(&mut connection, &model, Stage::DualWrite);
         backfill(&mut connection, &model, BackfillOptions::default(), &mut |_, _, _| true).unwrap();
+        step(&mut connection, &model, Stage::Shadow);
+        let closed = |connection: &mut DatabaseConnection| close_before(connection, &file.name, "2026-11", deed());
+        connection.in_transaction(closed).unwrap();
+        connection.batch("UPDATE periods SET closed = true WHERE period < '2026-11'").unwrap();
         // Half of the accounts are on the new side, so that what is in force is of both.
         let recorded = own(database.dialect(), "assignment");
         connection
@@ -319,8 +343,12 @@ fn every_fault_in_the_installed_example_is_found() {
         if database.dialect() == Dialect::Postgres {
             connection.batch("ANALYZE").unwrap();
         }
-        let allocation = file.allocation.unwrap();
-        let request = CompareRequest { exceptions_max: 1000, ..CompareRequest::of(&allocation) };
+        let request = CompareRequest {
+            exceptions_max: 1000,
+            closed_before: Some("2026-11"),
+            closed_of: Some(&file.name),
+            ..CompareRequest::of(file.allocation.as_ref().unwrap())
+        };
         let compare = |connection: &mut DatabaseConnection| {
             compare(connection, &request, &mut Unwatched).unwrap().finished().unwrap()
         };

@@ -1,7 +1,7 @@
 //! What must be true of every comparison, whatever is compared: the database says what the model says, chunk by chunk or at once, and
 //! sums are conserved.
 //!
-//! Conservation, exactly: a charge that is in none of the classes `orphan`, `unallocated`, `currency`, `duplicate` and `not_conserved` has
+//! Conservation, exactly: a charge that is there and in none of the classes `orphan`, `unallocated`, `currency`, `duplicate` and `not_conserved` has
 //! old parts that add up to its amount and new parts that add up to its amount. The four classes before `not_conserved` name a more basic
 //! fault first; a charge in them may or may not be conserved.
 
@@ -45,10 +45,7 @@ pub fn allocation(dialect: Dialect, case: &Case) -> Allocation {
     // With mixed ids, the charges have integers and everything else has text.
     let first_id = if case.ids == Ids::Mixed { typed("id", Ids::Integer) } else { id("id") };
     let scale = case.scale.filter(|_| dialect == Dialect::Postgres);
-    let amount = match scale {
-        None => String::from("amount"),
-        Some(scale) => format!("CAST(amount AS NUMERIC) * 0.{:0>width$}", 1, width = usize::from(scale)),
-    };
+    let amount = amount_text(dialect, case, "amount");
     let text = |text: String| located(text);
     let (charge, payer) = (id("charge_id"), id("payer"));
     Allocation {
@@ -72,6 +69,14 @@ pub fn allocation(dialect: Dialect, case: &Case) -> Allocation {
         }),
         exponent: None,
         scale: scale.map(u16::from),
+    }
+}
+
+/// An amount, in units, as the change file's queries return it.
+fn amount_text(dialect: Dialect, case: &Case, amount: impl std::fmt::Display) -> String {
+    match case.scale.filter(|_| dialect == Dialect::Postgres) {
+        None => amount.to_string(),
+        Some(scale) => format!("CAST({amount} AS NUMERIC) * 0.{:0>width$}", 1, width = usize::from(scale)),
     }
 }
 
@@ -112,7 +117,8 @@ pub fn store(connection: &mut DatabaseConnection, case: &Case, allocation: &Allo
         connection.batch(&statement).unwrap();
     }
     let recorded = own(dialect, "assignment");
-    let tables = ["charges", "old_parts", "new_parts", "members", "charge_groups", recorded.as_str()];
+    let (periods, parts) = (own(dialect, "closed_period"), own(dialect, "closed_allocation"));
+    let tables = ["charges", "old_parts", "new_parts", "members", "charge_groups", recorded.as_str(), &periods, &parts];
     let mut sql: String = tables.map(|table| format!("DELETE FROM {table};\n")).concat();
     let charges = world.charges.iter().map(|charge| {
         let texts = [&charge.id, &charge.period, &charge.currency].map(|text| literal(text)).join(", ");
@@ -134,6 +140,23 @@ pub fn store(connection: &mut DatabaseConnection, case: &Case, allocation: &Allo
     sql.push_str(&insert("new_parts", new.collect(), &mut random));
     sql.push_str(&insert("members", expected.collect(), &mut random));
     sql.push_str(&insert("charge_groups", groups.collect(), &mut random));
+    let closed =
+        world.baseline.periods.iter().map(|(period, has_new)| {
+            format!("('{CHANGE}', {}, {}, 0, 0, 'test')", literal(period), i32::from(*has_new))
+        });
+    sql.push_str(&insert(
+        &format!("{periods} (change, period, has_new, charges, at, actor)"),
+        closed.collect(),
+        &mut random,
+    ));
+    let columns = format!("{parts} (change, charge_id, model, payer, amount)");
+    for (model, rows) in [("old", &world.baseline.old), ("new", &world.baseline.new)] {
+        let kept = rows.iter().map(|r| {
+            let amount = amount_text(dialect, case, r.amount);
+            format!("('{CHANGE}', {}, '{model}', {}, {amount})", literal(&r.charge), quoted(r.payer.as_ref()))
+        });
+        sql.push_str(&insert(&columns, kept.collect(), &mut random));
+    }
     let columns = format!("{recorded} (change, period, group_id, side, at, actor, reason, flag_version)");
     sql.push_str(&insert(&columns, assignments.collect(), &mut random));
     connection.batch(&sql).unwrap();
@@ -166,12 +189,13 @@ fn compared(
     allocation: &Allocation,
     chunk_charges: u64,
 ) -> Result<(Comparison, Vec<ExceptionLine>), CompareError> {
-    let world = &case.world;
+    let (world, change) = (&case.world, ChangeName::new(CHANGE).unwrap());
     let ids: Vec<String> =
         world.charges.iter().map(|charge| &charge.id).chain(world.new.iter().map(|row| &row.charge)).cloned().collect();
     let request = CompareRequest {
         periods: &world.periods,
         closed_before: world.closed_before.as_deref(),
+        closed_of: Some(&change),
         exceptions_max: 1000,
         movers_max: 1000,
         asked_charges: &ids,
@@ -228,9 +252,10 @@ fn agrees(comparison: &Comparison, expected: &Expected) -> Result<(), String> {
     let asked: BTreeMap<String, ChargeClass> =
         comparison.asked.iter().map(|asked| (asked.charge_id.clone(), asked.class)).collect();
     same("charges told once", &asked.len(), &comparison.asked.len())?;
-    // Only allocations of the old model that have no charge were not asked for.
+    // What has no charge was asked for only if the new model allocates it.
+    let has_charge = |class: ChargeClass| ![ChargeClass::Orphan, ChargeClass::FrozenChanged].contains(&class);
     for (id, class) in &expected.class_of {
-        if *class != ChargeClass::Orphan || asked.contains_key(id) {
+        if has_charge(*class) || asked.contains_key(id) {
             same(&format!("class of {id:?}"), &asked.get(id), &Some(class))?;
         }
     }
@@ -266,12 +291,14 @@ fn exceptions_agree(world: &World, expected: &Expected, lines: &[ExceptionLine])
 
 /// What must hold without any model.
 fn conserves(world: &World, expected: &Expected, comparison: &Comparison) -> Result<(), String> {
-    use ChargeClass::{Currency, Duplicate, NotConserved, Orphan, Unallocated};
+    use ChargeClass::{Currency, Duplicate, FrozenChanged, NotConserved, Orphan, Unallocated};
     let classed: u64 = comparison.classes.iter().map(|total| total.charges).sum();
-    let orphans = expected.class_of.values().filter(|class| **class == Orphan).count() as u64;
-    same("charges in classes", &classed, &(comparison.charges() + orphans))?;
+    let has_charge = |id: &str| world.charges.iter().any(|charge| charge.id == id);
+    let without = expected.class_of.keys().filter(|id| !has_charge(id)).count() as u64;
+    same("charges in classes", &classed, &(comparison.charges() + without))?;
     for (id, class) in &expected.class_of {
-        if [Orphan, Unallocated, Currency, Duplicate, NotConserved].contains(class) {
+        let is_gone = *class == FrozenChanged && !has_charge(id);
+        if is_gone || [Orphan, Unallocated, Currency, Duplicate, NotConserved].contains(class) {
             continue;
         }
         let sum = |rows: &[&super::model::Row]| rows.iter().map(|row| i128::from(row.amount)).sum::<i128>();

@@ -7,7 +7,7 @@ use changeover::allocation::{Share, split};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::model::{Charge, Routed, Row, World};
+use super::model::{Baseline, Charge, Routed, Row, World};
 
 /// The type that the change file's queries give ids and payers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,8 @@ enum Fault {
     Expect(Option<usize>),
     DoNotExpect(Index),
     Reverses(usize),
+    Period(usize),
+    NothingLeft,
     OldIsNew,
     GroupTwice,
 }
@@ -146,6 +148,8 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => prop::option::of(payer).prop_map(Fault::Expect),
         1 => any_row.prop_map(Fault::DoNotExpect),
         2 => (0..TEXTS.len()).prop_map(Fault::Reverses),
+        1 => (0..PERIODS.len()).prop_map(Fault::Period),
+        1 => Just(Fault::NothingLeft),
         1 => Just(Fault::OldIsNew),
         1 => Just(Fault::GroupTwice),
     ]
@@ -208,8 +212,18 @@ fn case(faults: usize) -> impl Strategy<Value = Case> {
         prop::option::weighted(0.3, 1..12u8),
         any::<u64>(),
     );
-    (ids, plans, recorded, routed, closed, periods, shape).prop_map(
-        |(ids, plans, recorded, routed, closed, periods, (expects, has_refunds, chunk_charges, scale, shuffle))| {
+    let recorded_closed = prop::collection::btree_map(0..PERIODS.len(), any::<bool>(), 0..3);
+    (ids, plans, recorded, routed, closed, recorded_closed, periods, shape).prop_map(
+        |(
+            ids,
+            plans,
+            recorded,
+            routed,
+            closed,
+            recorded_closed,
+            periods,
+            (expects, has_refunds, chunk_charges, scale, shuffle),
+        )| {
             let mut world = World {
                 charges: Vec::new(),
                 old: Vec::new(),
@@ -223,6 +237,13 @@ fn case(faults: usize) -> impl Strategy<Value = Case> {
                 expected: Some(Vec::new()),
                 has_refunds,
                 closed_before: closed.map(str::to_owned),
+                baseline: Baseline {
+                    periods: recorded_closed
+                        .into_iter()
+                        .map(|(period, has_new)| (PERIODS[period].to_owned(), has_new))
+                        .collect(),
+                    ..Baseline::default()
+                },
                 periods: periods.into_iter().map(str::to_owned).collect(),
             };
             for (place, plan) in plans.iter().enumerate() {
@@ -292,8 +313,21 @@ fn build(world: &mut World, ids: Ids, place: usize, plan: &Plan) {
         world.groups.push((id, GROUPS[group].to_owned()));
     }
     world.charges.push(charge);
+    record(world, &ids.name(place));
     for fault in &plan.faults {
         plant(world, ids, place, fault);
+    }
+}
+
+/// What closing the charge's period keeps of it.
+fn record(world: &mut World, id: &str) {
+    let period = world.charges.iter().find(|charge| charge.id == id).map(|charge| charge.period.clone());
+    let Some(has_new) = period.and_then(|period| world.baseline.periods.get(&period).copied()) else { return };
+    let (old, new) = (world.old_of(id), world.new_of(id));
+    let (old, new): (Vec<Row>, Vec<Row>) = (old.into_iter().cloned().collect(), new.into_iter().cloned().collect());
+    world.baseline.old.extend(old);
+    if has_new {
+        world.baseline.new.extend(new);
     }
 }
 
@@ -330,6 +364,17 @@ fn plant(world: &mut World, ids: Ids, place: usize, fault: &Fault) {
                 .iter_mut()
                 .filter(|charge| charge.id == id)
                 .for_each(|charge| charge.reverses = Some(ids.name(*other)));
+        }
+        Fault::Period(period) => {
+            charges
+                .iter_mut()
+                .filter(|charge| charge.id == id)
+                .for_each(|charge| charge.period = PERIODS[*period].to_owned());
+        }
+        Fault::NothingLeft => {
+            charges.retain(|charge| charge.id != id);
+            old.retain(|row| row.charge != id);
+            new.retain(|row| row.charge != id);
         }
         Fault::OldIsNew => {
             let rows: Vec<Row> = its.iter().map(|row| Row { currency: None, ..(**row).clone() }).collect();

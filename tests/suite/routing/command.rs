@@ -81,7 +81,7 @@ fn what_cannot_be_done_ends_with_2_and_says_why() {
         fixture.close_before(DECEMBER);
         for (arguments, says) in [
             (&["--period", "2026-11"][..], "period 2026-11 of change `billing-allocation` is closed"),
-            (&["--period", "2026-13"], "write a month as YYYY-MM"),
+            (&["--period", "2026-13"], "write 2026-11 (a month)"),
             (&["--move", "1", "--to", "new", "--period", DECEMBER], "--reason"),
             (&["--move", "1", "--to", "left", "--period", DECEMBER, "--reason", "x"], "write old or new"),
             (&["other", "--period", DECEMBER], "change `other` is not installed"),

@@ -136,8 +136,19 @@ pub struct Loss {
 pub struct Stages {
     /// The roles that must have signed the report by which `live` is entered; empty: any one.
     pub sign_off: Vec<String>,
+    /// What applications must have observed before `live` is entered; `None`: it is not asked for.
+    pub observations: Option<ObservationGate>,
     /// Hours without a write that needed translation before `complete` may be entered.
     pub quiet_hours: i64,
+}
+
+/// What observations of old and new results must come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservationGate {
+    /// Mismatches of a million that are tolerated.
+    pub max_mismatch_millionths: i64,
+    pub min_compared: i64,
+    pub over_hours: i64,
 }
 
 impl Block {

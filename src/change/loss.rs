@@ -1,7 +1,7 @@
 //! What a change file says of losses and of the stages' gates: `loss = { column = "reason" }` in a block, and `[stages]`.
 
 use super::document::{Document, Section};
-use super::file::{Loss, Stages};
+use super::file::{Loss, ObservationGate, Stages};
 use super::mistake::shown;
 
 /// A week: long enough to have seen each weekly job.
@@ -34,16 +34,42 @@ pub(super) fn losses(document: &mut Document<'_>, section: &Section<'_>) -> Vec<
 
 /// `[stages]`, all of which may be left out.
 pub(super) fn stages(document: &mut Document<'_>, root: &Section<'_>) -> Stages {
-    let default = Stages { sign_off: Vec::new(), quiet_hours: QUIET_HOURS };
+    let default = Stages { sign_off: Vec::new(), observations: None, quiet_hours: QUIET_HOURS };
     let Some((table, line)) = document.table(root, "stages", "write [stages] on a line of its own") else {
         return default;
     };
     let section = Section { table, line, name: Some(String::from("[stages]")) };
-    document.refuse_unknown_keys(&section, &["quiet_hours", "sign_off"]);
+    document.refuse_unknown_keys(&section, &["observations", "quiet_hours", "sign_off"]);
     let quiet = document.integer(&section, "quiet_hours", (0, QUIET_HOURS_MAX));
     let sign_off = document.texts(&section, "sign_off", "\"finance\"").map(|list| list.value).unwrap_or_default();
     let sign_off = sign_off.into_iter().map(|role| role.value).collect();
-    Stages { sign_off, quiet_hours: quiet.map_or(QUIET_HOURS, |hours| hours.value) }
+    let observations = observations(document, &section);
+    Stages { sign_off, observations, quiet_hours: quiet.map_or(QUIET_HOURS, |hours| hours.value) }
+}
+
+/// `observations = { max_mismatch_percent = 0.1, min_compared = 1000, over_hours = 24 }`.
+fn observations(document: &mut Document<'_>, stages: &Section<'_>) -> Option<ObservationGate> {
+    let remedy = "write observations = { max_mismatch_percent = 0.1, min_compared = 1000, over_hours = 24 }";
+    let (table, line) = document.table(stages, "observations", remedy)?;
+    let section = Section { table, line, name: Some(String::from("[stages] observations")) };
+    document.refuse_unknown_keys(&section, &["max_mismatch_percent", "min_compared", "over_hours"]);
+    let percent = document.find(&section, "max_mismatch_percent").map(|value| {
+        let value = value.get_ref();
+        value.as_float().map(|float| float.as_str()).or_else(|| value.as_integer().map(|integer| integer.as_str()))
+    });
+    let percent =
+        percent.map(|text| text.and_then(|text| text.parse::<f64>().ok()).filter(|p| (0.0..=100.0).contains(p)));
+    if percent == Some(None) {
+        document.mistake(&section, line, "`max_mismatch_percent` is no number from 0 to 100", "write such as 0.1");
+    }
+    let millionths = format!("{:.0}", percent.flatten().unwrap_or(0.0) * 10_000.0);
+    let least = document.integer(&section, "min_compared", (1, 1_000_000_000));
+    let hours = document.integer(&section, "over_hours", (1, 720));
+    Some(ObservationGate {
+        max_mismatch_millionths: millionths.parse().unwrap_or(0),
+        min_compared: least.map_or(1_000, |least| least.value),
+        over_hours: hours.map_or(24, |hours| hours.value),
+    })
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ mod periods;
 mod stage;
 
 pub use file::{
-    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Key, Located, Loss, OnError, Query,
-    Routing, Split, Stages, Truncate,
+    Allocation, Backward, Block, BlockId, ChangeFile, Columns, Direction, Follow, Key, Located, Loss, ObservationGate,
+    OnError, Query, Routing, Split, Stages, Truncate,
 };
 pub use mistake::{Mistake, nearest, shown};
 pub use stage::{Stage, UnknownStage};

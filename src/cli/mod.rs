@@ -25,6 +25,7 @@ mod flag_show;
 mod import;
 mod installed;
 mod job;
+mod observation;
 mod output;
 mod proposal;
 mod report;
@@ -90,6 +91,9 @@ enum Command {
     /// Say why charges of a wrong class are as they should be
     #[command(subcommand)]
     Explanation(explanation::Command),
+    /// Tell what applications observed of old and new results
+    #[command(subcommand)]
+    Observation(observation::Command),
     /// List, show and cancel the long work that servers do
     #[command(subcommand)]
     Job(job::Command),
@@ -122,6 +126,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Assign(arguments) => routing::assign(&settings, &output, arguments),
         Command::Report(command) => report::run(&settings, &output, command),
         Command::Explanation(command) => explanation::run(&settings, &output, command),
+        Command::Observation(command) => observation::run(&settings, &output, command),
         Command::Job(command) => job::run(&settings, &output, command),
         Command::Audit(command) => audit::run(&settings, &output, command),
         Command::Token(command) => token::run(&settings, &output, command),

@@ -17,6 +17,7 @@ use crate::report::{self, Report, RunOptions, Since};
 use crate::store::report_exceptions::{self, ExceptionFilter};
 use crate::store::reports::{self, Word};
 use crate::store::{PageRequest, Store};
+use crate::translation::newest_periods;
 use crate::translation::own::get_change;
 
 #[derive(Debug, clap::Subcommand)]
@@ -79,10 +80,13 @@ pub struct RunArguments {
     /// Only this period, such as 2026-11; may be given several times [default: all]
     #[arg(long = "period", value_name = "PERIOD")]
     periods: Vec<Period>,
-    /// Compare with what this change file would do, before anything is installed. All of it is rolled back, but other writers may
-    /// have to wait meanwhile: on a busy database run it on a copy. The report is not stored
+    /// Compare with what this change file would do, before anything is installed. The application's tables are only read. The report
+    /// is not stored
     #[arg(long, value_name = "FILE")]
     what_if: Option<PathBuf>,
+    /// With --what-if: only the newest so many periods that have charges
+    #[arg(long, value_name = "N", requires = "what_if", conflicts_with = "periods", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    last: Option<u32>,
     /// An earlier report's id, or `last`: what is unchanged since is taken over, and the report says what differs
     #[arg(long, value_name = "REPORT", conflicts_with = "what_if")]
     since: Option<String>,
@@ -213,7 +217,17 @@ fn run_report(settings: &Settings, output: &Output, arguments: &RunArguments) ->
     };
     let mut connection = application.connection()?;
     let report = match (&arguments.change, &arguments.what_if) {
-        (_, Some(path)) => report::what_if(&mut connection, &read_change(path)?, &options)?,
+        (_, Some(path)) => {
+            let file = read_change(path)?;
+            let periods = match (arguments.last, &file.allocation) {
+                (Some(last), Some(allocation)) => newest_periods(&mut connection, allocation, last)?
+                    .iter()
+                    .map(|period| period.parse().with_context(|| format!("`{period}` is no period")))
+                    .collect::<anyhow::Result<Vec<Period>>>()?,
+                _ => arguments.periods.clone(),
+            };
+            report::what_if(&mut connection, &file, &RunOptions { periods: &periods, ..options })?
+        }
         (Some(change), None) => {
             let store = open_store(settings)?;
             let since = arguments.since.as_deref().map(|since| report::earlier(&store, change, since)).transpose()?;

@@ -22,7 +22,7 @@ use prometheus::{
 };
 
 use self::catalogue::{
-    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, EVENT_STREAMS, EVENTS, POOL, WRITE_RETRIES, WRITES,
+    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, EVENT_STREAMS, EVENTS, OBSERVATIONS, POOL, WRITE_RETRIES, WRITES,
 };
 use self::changes::Changes;
 use self::requests::Requests;
@@ -31,6 +31,7 @@ use self::truth::{Truth, raise};
 use super::problem::Problem;
 use super::state::AppState;
 use crate::routing::Overview;
+use crate::store::observations::Posted;
 
 /// From what a flag with a few rules takes to what a question to the database takes.
 const EVALUATION_BUCKETS: [f64; 10] = [2.5e-7, 5e-7, 1e-6, 2.5e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0];
@@ -46,6 +47,7 @@ pub struct Metrics {
     truth: Truth,
     cohort_ids: IntGaugeVec,
     pool_connections: IntGaugeVec,
+    observations: IntCounterVec,
     writes: IntCounterVec,
     write_retries: IntCounterVec,
 }
@@ -63,11 +65,12 @@ impl Metrics {
             truth: Truth::new()?,
             cohort_ids: IntGaugeVec::new(COHORT_IDS.opts(), COHORT_IDS.labels)?,
             pool_connections: IntGaugeVec::new(POOL.opts(), POOL.labels)?,
+            observations: IntCounterVec::new(OBSERVATIONS.opts(), OBSERVATIONS.labels)?,
             writes: IntCounterVec::new(WRITES.opts(), WRITES.labels)?,
             write_retries: IntCounterVec::new(WRITE_RETRIES.opts(), WRITE_RETRIES.labels)?,
             registry: Registry::new(),
         };
-        let collectors: [Box<dyn Collector>; 12] = [
+        let collectors: [Box<dyn Collector>; 13] = [
             Box::new(metrics.evaluations.clone()),
             Box::new(metrics.evaluation_seconds.clone()),
             Box::new(metrics.requests.counts.clone()),
@@ -77,6 +80,7 @@ impl Metrics {
             Box::new(metrics.truth.clone()),
             Box::new(metrics.cohort_ids.clone()),
             Box::new(metrics.pool_connections.clone()),
+            Box::new(metrics.observations.clone()),
             Box::new(metrics.writes.clone()),
             Box::new(metrics.write_retries.clone()),
             Box::new(Changes::new(overview)?),
@@ -117,6 +121,19 @@ impl Metrics {
     pub fn wrote(&self, change: &str, outcome: &'static str, retries: u32) {
         self.writes.with_label_values(&[change, outcome]).inc();
         self.write_retries.with_label_values(&[change]).inc_by(u64::from(retries));
+    }
+
+    /// Observations were posted. Only of a change or flag that exists: its name becomes a label.
+    pub fn observed(&self, subject: &str, posted: &Posted) {
+        for (outcome, count) in [
+            ("compared", posted.compared),
+            ("mismatch", posted.mismatches),
+            ("ignored", posted.ignored),
+            ("error_old", posted.errors_old),
+            ("error_new", posted.errors_new),
+        ] {
+            self.observations.with_label_values(&[subject, outcome]).inc_by(count);
+        }
     }
 
     fn look(&self, state: &AppState) {

@@ -6,8 +6,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::api::{
     audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
-    explain, explanations, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals,
-    report_files, reports, rollouts, tokens, writes,
+    explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws, observations, passes,
+    pauses, previews, proposals, report_files, reports, rollouts, tokens, writes,
 };
 use super::{docs, health, metrics};
 
@@ -34,6 +34,8 @@ use super::{docs, health, metrics};
         pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
         reports::list, reports::run, reports::get, reports::sign, reports::standing, reports::exceptions, reports::difference, report_files::get,
         explanations::list, explanations::create, explanations::get, explanations::replace, explanations::withdraw, explanations::history,
+        observations::post, observations::summary, observations::series, observations::samples, observations::rules, observations::create_rule, observations::replace_rule, observations::remove_rule,
+        flag_observations::post, flag_observations::summary, flag_observations::series, flag_observations::samples, flag_observations::rules, flag_observations::create_rule, flag_observations::replace_rule, flag_observations::remove_rule,
         jobs::list, jobs::get, jobs::cancel,
         writes::schema, writes::run,
         tokens::list, tokens::create, tokens::get, tokens::revoke,

@@ -4,8 +4,8 @@ use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
     audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
-    explain, explanations, files, flags, history, imports, installs, jobs, laws, passes, pauses, previews, proposals,
-    report_files, reports, rollouts, tokens, writes,
+    explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws, observations, passes,
+    pauses, previews, proposals, report_files, reports, rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -76,6 +76,16 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}/explanations").get(explanations::list).post(explanations::create).service())
         .service(path("/api/v1/changes/{name}/explanations/{id}").get(explanations::get).put(explanations::replace).delete(explanations::withdraw).service())
         .service(path("/api/v1/changes/{name}/explanations/{id}/history").get(explanations::history).service())
+        .service(path("/api/v1/flags/{key}/observations").get(flag_observations::summary).post(flag_observations::post).service())
+        .service(path("/api/v1/flags/{key}/observations/series").get(flag_observations::series).service())
+        .service(path("/api/v1/flags/{key}/observations/samples").get(flag_observations::samples).service())
+        .service(path("/api/v1/flags/{key}/observation-rules").get(flag_observations::rules).post(flag_observations::create_rule).service())
+        .service(path("/api/v1/flags/{key}/observation-rules/{id}").put(flag_observations::replace_rule).delete(flag_observations::remove_rule).service())
+        .service(path("/api/v1/changes/{name}/observations").get(observations::summary).post(observations::post).service())
+        .service(path("/api/v1/changes/{name}/observations/series").get(observations::series).service())
+        .service(path("/api/v1/changes/{name}/observations/samples").get(observations::samples).service())
+        .service(path("/api/v1/changes/{name}/observation-rules").get(observations::rules).post(observations::create_rule).service())
+        .service(path("/api/v1/changes/{name}/observation-rules/{id}").put(observations::replace_rule).delete(observations::remove_rule).service())
         .service(path("/api/v1/jobs").get(jobs::list).service())
         .service(path("/api/v1/jobs/{id}").get(jobs::get).service())
         .service(path("/api/v1/jobs/{id}/cancel").post(jobs::cancel).service())

@@ -48,6 +48,28 @@ impl Json {
         }
     }
 
+    /// The value with what stands at these parts (`*`: any) and below replaced.
+    #[must_use]
+    pub fn hidden(self, parts: &[String], hide: &impl Fn(&str) -> String) -> Self {
+        let Some((first, rest)) = parts.split_first() else { return Self::Text(hide(&self.to_string())) };
+        let fits = |part: &str| first == "*" || first == part;
+        match self {
+            Self::Array(elements) => {
+                let elements = elements.into_iter().enumerate();
+                let hidden = elements.map(|(at, one)| if fits(&at.to_string()) { one.hidden(rest, hide) } else { one });
+                Self::Array(hidden.collect())
+            }
+            Self::Object(fields) => {
+                let hidden = fields.into_iter().map(|(name, value)| {
+                    let value = if fits(&name) { value.hidden(rest, hide) } else { value };
+                    (name, value)
+                });
+                Self::Object(hidden.collect())
+            }
+            other => other,
+        }
+    }
+
     /// The number, if it is one that can be compared exactly.
     #[must_use]
     pub fn number(&self) -> Option<Decimal> {

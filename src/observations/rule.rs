@@ -68,6 +68,12 @@ pub enum InvalidRule {
 }
 
 impl Rule {
+    /// The path's parts.
+    #[must_use]
+    pub fn parts(&self) -> Vec<String> {
+        self.path.split('/').skip(1).map(unescaped).collect()
+    }
+
     /// The rule, if it may be stored.
     ///
     /// # Errors
@@ -119,7 +125,7 @@ impl Rules {
                 && rule.expires.is_none_or(|expires| expires >= today)
         };
         let prepare = |rule: &Rule| Prepared {
-            parts: (rule.path != "error").then(|| rule.path.split('/').skip(1).map(unescaped).collect()),
+            parts: (rule.path != "error").then(|| rule.parts()),
             kind: rule.kind,
             amount: rule.value.as_deref().and_then(Decimal::parse),
         };

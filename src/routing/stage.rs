@@ -6,7 +6,9 @@ use super::release;
 use crate::change::Stage;
 use crate::database::DatabaseConnection;
 use crate::flags::Flag;
+use crate::observations::ObservationSummary;
 use crate::primitives::{Instant, VariantName};
+use crate::store::observations::Subject;
 use crate::store::{PageRequest, Store, StoreError, report_standing, reports};
 use crate::translation::{
     Deed, Gate, InstalledChange, Move, Outside, Removal, Signed, TranslationError, check_step, checklist, gates,
@@ -116,8 +118,28 @@ fn outside(store: &Store, change: &InstalledChange, now: Instant) -> Result<Outs
     store.read(|connection| {
         let flag = crate::store::flags::find(connection, &change.file.routing.flag)?;
         let flag = flag.map(|flag| flag.data);
-        Ok(Outside { report: signed(connection, change)?, not_everybody: what_keeps_from_new(flag.as_deref()), now })
+        let observed = observed(connection, change, now)?;
+        Ok(Outside {
+            observed,
+            report: signed(connection, change)?,
+            not_everybody: what_keeps_from_new(flag.as_deref()),
+            now,
+        })
     })
+}
+
+/// How many observations of the hours that the gate names were compared, and how many of them differ.
+fn observed(
+    connection: &mut DatabaseConnection,
+    change: &InstalledChange,
+    now: Instant,
+) -> Result<(u64, u64), StoreError> {
+    let Some(wanted) = &change.file.stages.observations else { return Ok((0, 0)) };
+    let from = Instant::from_micros(now.as_micros().saturating_sub(wanted.over_hours * 3_600_000_000));
+    let subject = Subject::change(&change.name);
+    let found = crate::store::observations::summary(connection, &subject, (from, now))?;
+    let sum = |count: fn(&ObservationSummary) -> u64| found.iter().map(count).sum();
+    Ok((sum(|one| one.compared), sum(|one| one.mismatches)))
 }
 
 /// The latest report that is signed and counts; without one, the latest signed.

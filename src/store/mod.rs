@@ -26,6 +26,8 @@ pub mod jobs;
 pub mod leases;
 mod memory;
 pub mod migrations;
+pub mod observation_rules;
+pub mod observations;
 mod page;
 pub mod proposals;
 pub mod protection;

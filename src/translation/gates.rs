@@ -38,6 +38,8 @@ impl Gate {
 pub struct Outside {
     /// The latest report that is signed and whose sign-off counts; without one, the latest signed.
     pub report: Option<Signed>,
+    /// What applications observed over the hours that the change file names; (compared, mismatches).
+    pub observed: (u64, u64),
     /// What keeps the flag from serving `new` to everybody; `None`: nothing does.
     pub not_everybody: Option<String>,
     pub now: Instant,
@@ -47,7 +49,7 @@ impl Outside {
     /// Nothing is known but the time.
     #[must_use]
     pub fn at(now: Instant) -> Self {
-        Self { report: None, not_everybody: Some(String::from("nothing is known of it")), now }
+        Self { report: None, observed: (0, 0), not_everybody: Some(String::from("nothing is known of it")), now }
     }
 }
 
@@ -91,6 +93,7 @@ pub fn gates(
             gates.push(verify_clean(connection, model, change)?);
             gates.push(laws_held(connection, change)?);
             gates.push(report_signed(connection, change, outside)?);
+            gates.extend(observations_agree(change, outside));
         }
         Stage::RampDown => {
             gates.push(verify_clean(connection, model, change)?);
@@ -224,6 +227,27 @@ fn report_signed(
     let evidence =
         format!("report {id} as of {as_of} {}", fault.unwrap_or_else(|| String::from("is clean and signed")));
     Ok(Gate { name, holds, evidence })
+}
+
+/// What applications observed of both models, if the change file asks for it.
+fn observations_agree(change: &InstalledChange, outside: &Outside) -> Option<Gate> {
+    let wanted = change.file.stages.observations.as_ref()?;
+    let (compared, mismatches) = outside.observed;
+    let told = format!("{mismatches} mismatches in {compared} observations of the last {} hours", wanted.over_hours);
+    let (least, most) =
+        (u64::try_from(wanted.min_compared).unwrap_or(0), u64::try_from(wanted.max_mismatch_millionths).unwrap_or(0));
+    let is_over = u128::from(mismatches) * 1_000_000 > u128::from(compared) * u128::from(most);
+    let fault = if compared < least {
+        Some(format!("{told}: {least} are asked for; applications post them, see docs/observations.md"))
+    } else if is_over {
+        Some(format!(
+            "{told}: more than {most} of a million; see `changeover observation samples --change {}`",
+            change.name
+        ))
+    } else {
+        None
+    };
+    Some(Gate::of("applications observe the same results", fault, || told))
 }
 
 fn laws_held(connection: &mut DatabaseConnection, change: &InstalledChange) -> Result<Gate, DatabaseError> {

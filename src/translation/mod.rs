@@ -48,6 +48,7 @@ mod stage;
 mod update;
 mod verify;
 mod what_if;
+mod what_if_shadow;
 mod writers;
 pub mod writes;
 
@@ -76,5 +77,5 @@ pub use sentinel::{SentinelOptions, SentinelStep, sentinel_step};
 pub use stage::{Move, check_step, move_stage};
 pub use update::{update, update_plan};
 pub use verify::{BlockDrift, DriftClass, DriftRow, VerifyOptions, verify, verify_block, verify_keys};
-pub use what_if::what_if;
+pub use what_if::{newest_periods, what_if};
 pub use writers::wait_for_writers;

@@ -96,6 +96,8 @@ metrics! {
         "Driving keys that the backfill refreshed each second, between the last two readings.";
     BACKFILL_FINISHED = Gauge "changeover_backfill_finished" ["change", "block", "into"],
         "1 if the backfill of the block is finished.";
+    OBSERVATIONS = Counter "changeover_observations_total" ["subject", "outcome"],
+        "Observations posted to this server, by change or flag: compared, and of these mismatch, ignored, error_old, error_new.";
     WRITES = Counter "changeover_writes_total" ["change", "outcome"],
         "Writes over HTTP: written, replayed, dry_run, refused, untranslated, busy, failed.";
     WRITE_RETRIES = Counter "changeover_write_retries_total" ["change"],

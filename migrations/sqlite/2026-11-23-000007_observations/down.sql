@@ -1,0 +1,4 @@
+DROP TABLE svc_changeover_observation_rules;
+DROP TABLE svc_changeover_observation_samples;
+DROP TABLE svc_changeover_observation_ids;
+DROP TABLE svc_changeover_observation_counts;

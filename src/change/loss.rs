@@ -101,4 +101,16 @@ mod tests {
         let empty = ChangeFile::parse(&format!("{FILE}loss = {{}}\n")).unwrap_err();
         assert!(empty[0].to_string().contains("`loss` is empty"), "{}", empty[0]);
     }
+
+    #[test]
+    fn what_observations_must_come_to_is_read() {
+        use super::ObservationGate;
+        let read =
+            |text: &str| ChangeFile::parse(&format!("{FILE}loss = {{ a = \"b\" }}\n[stages]\nobservations = {text}\n"));
+        let gate =
+            read("{ max_mismatch_percent = 0.1, min_compared = 50, over_hours = 6 }").unwrap().stages.observations;
+        assert_eq!(gate, Some(ObservationGate { max_mismatch_millionths: 1_000, min_compared: 50, over_hours: 6 }));
+        let told = read("{ max_mismatch_percent = 101, over_hours = 0 }").unwrap_err();
+        assert_eq!(told.len(), 2, "{told:#?}");
+    }
 }

@@ -332,8 +332,7 @@ fn prune(connection: &mut DatabaseConnection, at: i64) -> Result<(), StoreError>
     let until = until - until.rem_euclid(HOUR);
     let table = "svc_changeover_observation_counts";
     let sum = format!("subject, operation, at - at % {HOUR}, measure");
-    let add =
-        format!("ON CONFLICT (subject, step, at, operation, measure) DO UPDATE SET count = c.count + excluded.count");
+    let add = "ON CONFLICT (subject, step, at, operation, measure) DO UPDATE SET count = c.count + excluded.count";
     let columns = "(subject, operation, step, at, measure, count)";
     let select = |from: &str| {
         format!(

@@ -84,7 +84,7 @@ fn shadow_on_sqlite(connection: &mut DatabaseConnection, target: &TableModel) ->
     let name = Value::from(target.name.as_str());
     let sql = "SELECT type AS kind, sql AS text FROM main.sqlite_schema WHERE tbl_name = $1 COLLATE NOCASE \
                AND type IN ('table', 'index') AND sql IS NOT NULL ORDER BY type DESC";
-    for row in connection.query(sql, &[name.clone()])? {
+    for row in connection.query(sql, std::slice::from_ref(&name))? {
         // SQLite keeps these texts with their first words as it writes them.
         let text = row.text("text")?;
         let made = match text.strip_prefix("CREATE TABLE ") {

@@ -1,12 +1,12 @@
 //! Observations on both databases: counted once, compared under rules, kept as samples, from several servers at once.
 
 use changeover::observations::{Observation, Rule, read_batch};
-use changeover::primitives::{ChangeName, FlagKey};
+use changeover::primitives::ChangeName;
 use changeover::store::observations::{Posted, Subject, last_hours, post, samples, series, summary};
 use changeover::store::{Origin, Store, observation_rules};
 use serde_json::{Value, json};
 
-use crate::support::{Server, TestDatabase, each_database};
+use crate::support::{Server, TestDatabase, changeover, each_database};
 
 const ORIGIN: Origin<'static> = Origin { actor: "ada", reason: "" };
 
@@ -92,21 +92,50 @@ fn servers_count_the_same_ids_once_between_them_and_samples_stay_bounded() {
     });
 }
 
+const FLAG: &str = r#"{"key":"f","type":"boolean","enabled":true,"variants":{"on":true,"off":false},"default_variant":"off","off_variant":"off","rules":[]}"#;
+
 #[test]
-fn over_http_bad_lines_are_told_and_unknown_flags_are_404() {
+fn over_http_applications_post_viewers_read_and_bad_lines_are_told() {
     each_database(|database| {
         let server = Server::start(&database);
-        let unknown = server.send("POST", "/api/v1/flags/nobody/observations", &[], Some(b"{\"operation\":\"a\"}"));
-        assert_eq!(unknown.status, 404, "{}", unknown.body);
-        let subject = Subject::flag(&FlagKey::new("nobody").unwrap());
-        assert_eq!(subject.as_str(), "flag/nobody");
-        let rule = json!({ "path": "", "kind": "ignore", "owner": "ada", "reason": "x" }).to_string();
-        let answer = server.send(
-            "POST",
-            "/api/v1/flags/nobody/observation-rules",
-            &[("content-type", "application/json")],
-            Some(rule.as_bytes()),
+        let token = |role: &str| {
+            let issued = changeover().service(&database).args(["--json", "token", "create", role, "--role", role]);
+            issued.run().expect_code(0).json()["secret"].as_str().unwrap().to_owned()
+        };
+        let (application, viewer) = (token("evaluate"), token("viewer"));
+        let json = [("content-type", "application/json")];
+        let all = "/api/v1/flags/f/observations";
+        let lines =
+            b"{\"operation\":\"a\",\"old\":{\"value\":1},\"new\":{\"value\":1.0}}\n{\"operation\":\"a\",\"nw\":{}}\n";
+        assert_eq!(server.send("POST", all, &json, Some(lines)).status, 404, "there is no such flag yet");
+        assert_eq!(server.send("POST", "/api/v1/flags", &json, Some(FLAG.as_bytes())).status, 201);
+
+        let posted = server.send_as(&application, "POST", all, &json, Some(lines));
+        let body: Value = serde_json::from_str(&posted.body).unwrap();
+        assert_eq!(
+            (posted.status, &body["accepted"], &body["refused"][0]["line"]),
+            (200, &json!(1), &json!(2)),
+            "{body}"
         );
-        assert_eq!(answer.status, 404, "{}", answer.body);
+        assert_eq!(server.send_as(&application, "GET", all, &[], None).status, 403);
+        let read: Value = serde_json::from_str(&server.send_as(&viewer, "GET", all, &[], None).body).unwrap();
+        assert_eq!((&read["items"][0]["name"], &read["items"][0]["compared"]), (&json!("a"), &json!(1)), "{read}");
+
+        let rules = "/api/v1/flags/f/observation-rules";
+        let endless = json!({ "path": "", "kind": "ignore", "owner": "ada", "reason": "x" }).to_string();
+        assert_eq!(server.send("POST", rules, &json, Some(endless.as_bytes())).status, 422);
+        let rule =
+            json!({ "path": "", "kind": "absolute", "value": "0.01", "owner": "ada", "reason": "x" }).to_string();
+        assert_eq!(server.send_as(&viewer, "POST", rules, &json, Some(rule.as_bytes())).status, 403);
+        let made = server.send("POST", rules, &json, Some(rule.as_bytes()));
+        assert_eq!((made.status, made.header("etag")), (201, Some("\"1\"")), "{}", made.body);
+        let place = made.header("location").unwrap().to_owned();
+        assert_eq!(server.send("DELETE", &place, &[("if-match", "\"4\"")], None).status, 412);
+        assert_eq!(server.send("DELETE", &place, &[("if-match", "\"1\"")], None).status, 204);
+        let metrics = server.send("GET", "/metrics", &[], None).body;
+        assert!(
+            metrics.contains("changeover_observations_total{outcome=\"compared\",subject=\"flag/f\"} 1"),
+            "{metrics}"
+        );
     });
 }

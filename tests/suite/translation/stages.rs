@@ -1,7 +1,7 @@
 //! The last stages: the old path is watched until it is quiet, completing a change removes its triggers, and every way back that there is
 //! loses nothing.
 
-use changeover::change::Stage;
+use changeover::change::{ObservationGate, Stage};
 use changeover::database::{DatabaseConnection, Dialect};
 use changeover::primitives::Instant;
 use changeover::translation::{
@@ -32,6 +32,27 @@ fn triggers(connection: &mut DatabaseConnection) -> i64 {
         }
     };
     connection.get_row(sql, &[]).unwrap().integer("n").unwrap()
+}
+
+#[test]
+fn live_waits_for_observations_that_agree_if_the_file_asks_for_them() {
+    each_database(|database| {
+        let installed = installed(database, Stage::Shadow);
+        let mut connection = installed.connection();
+        let mut change = own::get_change(&mut connection, &installed.model.name).unwrap();
+        let mut asked = |change: &own::InstalledChange, observed: (u64, u64)| {
+            let outside = Outside { observed, ..Outside::at(deed().at) };
+            let all = gates(&mut connection, &installed.model, change, Stage::Live, &outside).unwrap();
+            all.into_iter().find(|gate| gate.name.contains("observe"))
+        };
+        assert!(asked(&change, (0, 0)).is_none(), "nothing is asked for");
+        change.file.stages.observations =
+            Some(ObservationGate { max_mismatch_millionths: 1_000, min_compared: 1_000, over_hours: 24 });
+        for (observed, holds) in [((999, 0), false), ((1_000, 0), true), ((1_000, 1), true), ((1_000, 2), false)] {
+            let gate = asked(&change, observed).unwrap();
+            assert_eq!(gate.holds, holds, "{observed:?}: {gate:?}");
+        }
+    });
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod proposal;
 mod report;
 mod report_files;
 mod routing;
+mod routing_bulk;
 mod serve;
 mod serve_http;
 mod settings;

@@ -3,6 +3,7 @@
 use clap::ArgGroup;
 use serde_json::{Value, json};
 
+use super::routing_bulk::{BulkArguments, Shared};
 use super::{Output, Settings};
 use crate::database::DatabaseConnection;
 use crate::primitives::{ChangeName, Instant, Period};
@@ -13,13 +14,13 @@ use crate::store::audit::{self, AuditEntry};
 use crate::store::{Memory, Store};
 
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("what").args(["group", "list", "history"])))]
+#[command(group(ArgGroup::new("what").args(["group", "list", "history", "at", "ask", "split", "move_file", "move_cohort"])))]
 pub struct AssignArguments {
     /// The change; may be left out if only one is installed that has an [allocation]
     change: Option<ChangeName>,
 
     /// The period, such as 2026-12, 2026-Q4, 2026-W47 or the day on which it begins, as the change counts them
-    #[arg(long, value_name = "PERIOD", required_unless_present_any = ["list", "history"])]
+    #[arg(long, value_name = "PERIOD")]
     period: Option<Period>,
 
     /// Move this group to another side instead of assigning all groups
@@ -27,12 +28,19 @@ pub struct AssignArguments {
     group: Option<String>,
 
     /// The side to move it to: old or new
-    #[arg(long = "to", value_name = "SIDE", requires = "group")]
+    #[arg(long = "to", value_name = "SIDE")]
     side: Option<Side>,
 
     /// Why it is moved; stands in the history and in the audit log
-    #[arg(long, value_name = "TEXT", requires = "group")]
+    #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+
+    /// Moves count in the running period; without this and --period in the next one
+    #[arg(long, conflicts_with = "period")]
+    now: bool,
+
+    #[command(flatten)]
+    bulk: BulkArguments,
 
     /// List what is recorded: how many groups on each side, and with --period every group
     #[arg(long)]
@@ -58,7 +66,19 @@ pub fn assign(settings: &Settings, output: &Output, arguments: AssignArguments) 
         Some(name) => RoutedChange::get(&mut connection, name)?,
         None => RoutedChange::get_only(&mut connection)?,
     };
-    match (&arguments.group, arguments.period) {
+    let moves_in = match arguments.period {
+        Some(period) => Some(period),
+        None if arguments.now => Some(change.period_at(now())?),
+        None if arguments.side.is_some() => Some(change.next_period(now())?),
+        None => None,
+    };
+    if arguments.bulk.is_given() {
+        let reason = arguments.reason.as_deref().unwrap_or_default();
+        let shared = Shared { settings, output, change: &change, period: arguments.period, reason };
+        arguments.bulk.run(&mut connection, &shared, (arguments.side, moves_in))?;
+        return Ok(0);
+    }
+    match (&arguments.group, moves_in) {
         _ if arguments.list => list(&mut connection, output, &change, &arguments)?,
         _ if arguments.history.is_some() => history(&mut connection, output, &change, &arguments)?,
         (Some(_), Some(period)) => move_group(settings, &mut connection, output, &change, &arguments, period)?,
@@ -213,7 +233,7 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
 
 /// The audit row follows the write: the two databases share no transaction, and on one SQLite file the one would wait for the other.
 /// Should it fail, the history in the application's database still has who, when and why.
-fn record(
+pub(super) fn record(
     store: &Store,
     settings: &Settings,
     action: &str,
@@ -229,6 +249,6 @@ fn record(
     Ok(())
 }
 
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     jiff::Timestamp::now().into()
 }

@@ -64,7 +64,12 @@ impl From<RoutingError> for Problem {
             E::Database(error) => return error.into(),
             E::Translation(error) => return error.into(),
             E::NotInstalled(_) | E::NoneInstalled | E::SeveralInstalled { .. } => Code::ChangeNotFound,
-            E::UnknownSide(_) | E::InvalidGroup | E::NoReason | E::Period { .. } => Code::InvalidValue,
+            E::UnknownSide(_)
+            | E::InvalidGroup
+            | E::NoReason
+            | E::Period { .. }
+            | E::TooManyGroups { .. }
+            | E::UnknownUser { .. } => Code::InvalidValue,
             E::NoAllocation(_)
             | E::NoGroupOfUser(_)
             | E::NoUserParameter(_)
@@ -74,6 +79,7 @@ impl From<RoutingError> for Problem {
             | E::FlagMissing { .. }
             | E::FlagVariants { .. }
             | E::Evaluation { .. }
+            | E::NothingToInherit { .. }
             | E::ChargeInTwoGroups { .. } => Code::Refused,
             E::GroupOfUser { .. } | E::Corrupt { .. } | E::Shared(_) => Code::Internal,
         };

@@ -3,9 +3,9 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts, coverage,
-    explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws, observations, passes,
-    pauses, previews, proposals, report_files, reports, rollouts, tokens, writes,
+    assignments, audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts,
+    coverage, explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws,
+    observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -65,7 +65,13 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}/resume").post(pauses::end_pause).service())
         .service(path("/api/v1/changes/{name}/pending").get(pauses::pending_keys).service())
         .service(path("/api/v1/changes/{name}/pending/retry").post(pauses::retry).service())
-        .service(path("/api/v1/changes/{name}/assignments").get(changes::assignments).post(changes::open_period).service())
+        .service(path("/api/v1/changes/{name}/assignments").get(changes::assignments).post(assignments::assign_period).service())
+        .service(path("/api/v1/changes/{name}/assignments/counts").get(assignments::counts).service())
+        .service(path("/api/v1/changes/{name}/assignments/at").get(assignments::at).service())
+        .service(path("/api/v1/changes/{name}/assignments/moves").post(assignments::move_many).service())
+        .service(path("/api/v1/changes/{name}/assignments/splits").post(assignments::split).service())
+        .service(path("/api/v1/changes/{name}/assignments/query").post(assignments::query).service())
+        .service(path("/api/v1/changes/{name}/assignments/groups/{group}").get(assignments::group_history).service())
         .service(path("/api/v1/changes/{name}/assignments/{period}/{group}").put(changes::set_side).service())
         .service(path("/api/v1/changes/{name}/reports").get(reports::list).post(reports::run).service())
         .service(path("/api/v1/changes/{name}/reports/{id}").get(reports::get).service())

@@ -1,5 +1,6 @@
 //! What runs by itself inside the server: the memory's refresh on every server; all else on one of them, by lease.
 
+mod assign;
 mod backfill;
 mod lease;
 mod listen;
@@ -31,5 +32,6 @@ pub fn kinds() -> Vec<(JobKind, Work)> {
         (JobKind::Verify, verify::verify),
         (JobKind::Repair, verify::repair),
         (JobKind::Report, report::run),
+        (JobKind::Assign, assign::assign),
     ]
 }

@@ -80,6 +80,19 @@ pub fn assign(
     snapshot: &Snapshot,
     assigning: &Assigning<'_>,
 ) -> Result<AssignReceipt, RoutingError> {
+    let receipt = assign_watched(connection, change, snapshot, assigning, &mut |_, _| true)?;
+    // Only who watches can stop it.
+    receipt.ok_or_else(|| RoutingError::NotInstalled(change.name.clone()))
+}
+
+/// [`assign`], told after each batch how many groups of how many are done. `None` if the watcher said no: what was recorded stays.
+pub fn assign_watched(
+    connection: &mut DatabaseConnection,
+    change: &RoutedChange,
+    snapshot: &Snapshot,
+    assigning: &Assigning<'_>,
+    watch: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Option<AssignReceipt>, RoutingError> {
     change.check_period(assigning.period)?;
     let standing = lock_standing(connection, &change.name, Hold::Shared)?;
     standing.check_writable(&change.name, assigning.period)?;
@@ -96,8 +109,9 @@ pub fn assign(
     let mut groups: Vec<GroupId> = groups.into_iter().collect();
     // In the order of the primary key: pages fill one after the other, and two runs at once take their locks in one order.
     groups.sort_unstable();
-    let (assigned_old, assigned_new) = record(connection, &decider, change, assigning, &groups)?;
-    Ok(AssignReceipt {
+    let recording = Recording { decider: &decider, change, assigning };
+    let Some((assigned_old, assigned_new)) = recording.record(connection, &groups, watch)? else { return Ok(None) };
+    Ok(Some(AssignReceipt {
         change: change.name.clone(),
         period: assigning.period,
         flag: change.flag.clone(),
@@ -109,45 +123,63 @@ pub fn assign(
         assigned_new,
         already_assigned: groups.len().saturating_sub(assigned_old + assigned_new),
         widened,
-    })
+    }))
 }
 
-/// Evaluates and records in batches; returns how many groups got a side, old and new.
-fn record(
-    connection: &mut DatabaseConnection,
-    decider: &Decider<'_>,
-    change: &RoutedChange,
-    assigning: &Assigning<'_>,
-    groups: &[GroupId],
-) -> Result<(usize, usize), RoutingError> {
-    let reason = decider.because("assigned for the period");
-    let mark = Mark {
-        at: assigning.at.as_micros(),
-        actor: assigning.actor,
-        reason: &reason,
-        flag_version: Some(decider.flag_version()),
-    };
-    let period = assigning.period;
-    let mut assigned = (0, 0);
-    for batch in groups.chunks(BATCH_GROUPS) {
+/// What is recorded, and how.
+struct Recording<'a> {
+    decider: &'a Decider<'a>,
+    change: &'a RoutedChange,
+    assigning: &'a Assigning<'a>,
+}
+
+impl Recording<'_> {
+    /// Evaluates and records in batches; returns how many groups got a side, old and new. `None` if it was told to stop.
+    fn record(
+        &self,
+        connection: &mut DatabaseConnection,
+        groups: &[GroupId],
+        watch: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Option<(usize, usize)>, RoutingError> {
+        let mut assigned = (0, 0);
+        let mut done = 0;
+        for batch in groups.chunks(BATCH_GROUPS) {
+            if !watch(done, groups.len()) {
+                return Ok(None);
+            }
+            let (old, new) = self.record_batch(connection, batch)?;
+            assigned = (assigned.0 + old, assigned.1 + new);
+            done += batch.len();
+        }
+        watch(done, groups.len());
+        Ok(Some(assigned))
+    }
+
+    fn record_batch(
+        &self,
+        connection: &mut DatabaseConnection,
+        batch: &[GroupId],
+    ) -> Result<(usize, usize), RoutingError> {
+        let (name, period) = (&self.change.name, self.assigning.period);
+        let reason = self.decider.because("assigned for the period");
+        let (at, flag_version) = (self.assigning.at.as_micros(), Some(self.decider.flag_version()));
+        let mark = Mark { at, actor: self.assigning.actor, reason: &reason, flag_version };
         let mut old = Vec::new();
         let mut new = Vec::new();
         for group in batch {
-            match decider.side_of(group, assigning.at)? {
+            match self.decider.side_of(group, self.assigning.at)? {
                 Side::Old => old.push(group),
                 Side::New => new.push(group),
             }
         }
-        let inserted = connection.in_transaction_with_retry(ATTEMPTS, RoutingError::is_retryable, |connection| {
+        connection.in_transaction_with_retry(ATTEMPTS, RoutingError::is_retryable, |connection| {
             // The stage may have been moved, or the period closed, since the last batch.
-            lock_standing(connection, &change.name, Hold::Shared)?.check_writable(&change.name, period)?;
-            let old = insert_absent(connection, &change.name, period, Side::Old, old.iter().copied(), &mark)?;
-            let new = insert_absent(connection, &change.name, period, Side::New, new.iter().copied(), &mark)?;
-            Ok::<_, RoutingError>((old, new))
-        })?;
-        assigned = (assigned.0 + inserted.0, assigned.1 + inserted.1);
+            lock_standing(connection, name, Hold::Shared)?.check_writable(name, period)?;
+            let old = insert_absent(connection, name, period, Side::Old, old.iter().copied(), &mark)?;
+            let new = insert_absent(connection, name, period, Side::New, new.iter().copied(), &mark)?;
+            Ok((old, new))
+        })
     }
-    Ok(assigned)
 }
 
 /// Every group that a charge belongs to. Those of all periods: when a period opens there are no charges in it yet.
@@ -157,9 +189,14 @@ pub(super) fn groups_with_charges(
 ) -> Result<HashSet<GroupId>, RoutingError> {
     let text = group_text(connection.dialect(), "g.group_id");
     let group = subquery(&change.group);
-    let rows =
-        connection.query(&format!("SELECT DISTINCT {text} AS g FROM {group} g WHERE g.group_id IS NOT NULL"), &[])?;
-    rows.iter().map(|row| GroupId::new(&row.text("g")?)).collect()
+    let sql = format!("SELECT DISTINCT {text} AS g FROM {group} g WHERE g.group_id IS NOT NULL");
+    let mut groups = HashSet::new();
+    connection.query_each(&sql, |cells| {
+        let id = cells.get(0).to_text().ok_or(RoutingError::InvalidGroup)?;
+        groups.insert(GroupId::new(&id)?);
+        Ok::<_, RoutingError>(())
+    })?;
+    Ok(groups)
 }
 
 /// Refuses if a charge of an open period belongs to two groups: they could be put on different sides.

@@ -68,6 +68,14 @@ pub enum RoutingError {
     UnknownSide(String),
     #[error("a group's id is 1 to 1000 bytes of text")]
     InvalidGroup,
+    #[error("{groups} groups are too many for one move: at most {most}, so send several")]
+    TooManyGroups { groups: usize, most: usize },
+    #[error(
+        "group `{group}` of change `{change}` has no side in {period} that could be inherited: its groups get theirs at the first question"
+    )]
+    NothingToInherit { change: ChangeName, group: super::side::GroupId, period: Period },
+    #[error("`group_of_user` of change `{change}` finds no group of user `{user}`")]
+    UnknownUser { change: ChangeName, user: String },
     #[error("say why: a move needs a reason")]
     NoReason,
     #[error("column `{column}` of an assignment holds `{found}`")]

@@ -3,7 +3,7 @@
 //! Users' ids arrive as text and are bound as values, never written into the SQL. On PostgreSQL the database itself is asked for
 //! the type that the query gives `:user`; ids that cannot be of that type are unknown users, not errors.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::error::RoutingError;
 use super::routed::RoutedChange;
@@ -109,6 +109,34 @@ impl GroupLookup {
             }
         }
         Ok(widened)
+    }
+
+    /// The group of each of these users; those without one are left out.
+    pub fn groups_of(
+        &self,
+        connection: &mut DatabaseConnection,
+        users: &[&str],
+    ) -> Result<HashMap<String, GroupId>, RoutingError> {
+        let mut found = HashMap::new();
+        let mut ask = |users: serde_json::Value| -> Result<(), RoutingError> {
+            for row in connection.query(&self.many, &[users.to_string().into()])? {
+                if let Some(group) = row.find_text("group_id")? {
+                    found.insert(row.text("user_id")?, GroupId::new(&group)?);
+                }
+            }
+            Ok(())
+        };
+        let users: Vec<&&str> = users.iter().filter(|user| self.user.may_be(user)).collect();
+        if users.is_empty() {
+            return Ok(found);
+        }
+        ask(serde_json::json!(users))?;
+        if self.user == UserType::Dynamic {
+            // As for one user: a column without an affinity is asked again with integers.
+            let numbers: Vec<i64> = users.iter().filter_map(|user| canonical_integer(user)).collect();
+            ask(serde_json::json!(numbers))?;
+        }
+        Ok(found)
     }
 
     /// Asks for one batch and returns the users for whom there is no group.

@@ -10,14 +10,20 @@
 //! | `record` | reading and inserting recorded sides |
 //! | `assign` | a period's opening: every group at once |
 //! | `question` | one user's side, for a server |
+//! | `ask` | many questions, line by line |
+//! | `at` | who was on which side at a time, and why |
 //! | `moves` | moving a group, releasing a change |
+//! | `bulk_move` | moving many groups, inheriting a side after a split |
 //! | `list` | pages, counts, history |
 //! | `explain` | why a user is on a side |
 //! | `preview`, `payers` | who would move if a flag were another |
 //! | `overview` | what a server knows of the changes for its metrics |
 //! | `stage` | a change's move from stage to stage, with its gates |
 
+mod ask;
 mod assign;
+mod at;
+mod bulk_move;
 mod decide;
 mod error;
 mod explain;
@@ -33,7 +39,10 @@ mod routed;
 mod side;
 mod stage;
 
-pub use assign::{AssignReceipt, Assigning, WidenedCohort, assign, check_one_group_each};
+pub use ask::{AnswerLine, AskError, Asked, Asking, BATCH_LINES, LINE_BYTES_MAX, Whose};
+pub use assign::{AssignReceipt, Assigning, WidenedCohort, assign, assign_watched, check_one_group_each};
+pub use at::{StoodAt, side_at};
+pub use bulk_move::{BULK_GROUPS_MAX, BulkMove, BulkReceipt, SplitOf, inherit, move_groups};
 pub use error::RoutingError;
 pub use explain::{Peek, RoutedExplanation, is_not_installed};
 pub use list::{Action, Assignment, Event, SideCounts, count_sides, history, list};

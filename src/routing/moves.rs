@@ -53,22 +53,31 @@ pub fn move_group(
     change.check_period(wanted.period)?;
     connection.in_transaction_with_retry(ATTEMPTS, RoutingError::is_retryable, |connection| {
         // Alone: two moves of one group must each see what the other left behind.
-        let standing = lock_standing(connection, &change.name, Hold::Exclusive)?;
-        standing.check_writable(&change.name, wanted.period)?;
-        let (_, before) = find_side(connection, &change.name, wanted.period, wanted.group)?;
-        let moved = before != Some(wanted.side);
-        if moved {
-            write_move(connection, &change.name, wanted)?;
-        }
-        Ok(MoveReceipt {
-            change: change.name.clone(),
-            period: wanted.period,
-            group: wanted.group.clone(),
-            before,
-            after: wanted.side,
-            moved,
-            charges: count_charges(connection, change, wanted)?,
-        })
+        lock_standing(connection, &change.name, Hold::Exclusive)?;
+        move_locked(connection, change, wanted)
+    })
+}
+
+/// The same, in a transaction that has the change to itself.
+pub(super) fn move_locked(
+    connection: &mut DatabaseConnection,
+    change: &RoutedChange,
+    wanted: &Move<'_>,
+) -> Result<MoveReceipt, RoutingError> {
+    let (standing, before) = find_side(connection, &change.name, wanted.period, wanted.group)?;
+    standing.check_writable(&change.name, wanted.period)?;
+    let moved = before != Some(wanted.side);
+    if moved {
+        write_move(connection, &change.name, wanted)?;
+    }
+    Ok(MoveReceipt {
+        change: change.name.clone(),
+        period: wanted.period,
+        group: wanted.group.clone(),
+        before,
+        after: wanted.side,
+        moved,
+        charges: count_charges(connection, change, wanted)?,
     })
 }
 

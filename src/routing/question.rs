@@ -63,6 +63,8 @@ pub enum Because {
     StageBeforeLive { stage: Stage },
     /// Everybody is on the new side from `rampdown` on; nothing was recorded.
     EverybodyNew { stage: Stage },
+    /// Nothing is recorded yet, and nothing was: this is what the first question would record.
+    NotRecorded,
     /// The application knows no group of this user; nothing was recorded.
     UnknownUser,
     /// The period is closed and the group had no side of its own; nothing was recorded.
@@ -74,7 +76,7 @@ impl Because {
     #[must_use]
     pub fn why(self) -> Why {
         match self {
-            Self::Recorded | Self::FirstQuestion | Self::EverybodyNew { .. } => Why::Assigned,
+            Self::Recorded | Self::FirstQuestion | Self::NotRecorded | Self::EverybodyNew { .. } => Why::Assigned,
             Self::StageBeforeLive { .. } => Why::BeforeLive,
             Self::UnknownUser | Self::PeriodClosed => Why::Default,
         }
@@ -86,6 +88,9 @@ impl Because {
         match self {
             Self::Recorded => String::from("the side of the user's group is recorded for this period"),
             Self::FirstQuestion => String::from("the side of the user's group has just been recorded for this period"),
+            Self::NotRecorded => {
+                String::from("no side of the user's group is recorded yet: the first question would record this one")
+            }
             Self::StageBeforeLive { stage } => {
                 format!("the change is in stage `{stage}`: everybody is on the old side")
             }
@@ -104,6 +109,21 @@ pub struct Router {
     changes: Cache<ChangeName, Arc<Known>>,
     groups: Cache<(ChangeName, i64, Box<str>), GroupId>,
     widened: Cache<(ChangeName, i64, CohortName, i64), Arc<Widened>>,
+}
+
+/// Why there is no group to be remembered.
+#[derive(Debug, thiserror::Error)]
+enum Missing {
+    #[error("the application knows no group of this user")]
+    Unknown,
+    #[error(transparent)]
+    Failed(Arc<RoutingError>),
+}
+
+impl From<crate::database::DatabaseError> for Missing {
+    fn from(error: crate::database::DatabaseError) -> Self {
+        Self::Failed(Arc::new(error.into()))
+    }
 }
 
 /// A change that has been asked for.
@@ -258,15 +278,20 @@ impl Router {
 
     fn group_of(&self, question: &Question<'_>, known: &Known) -> Result<Option<GroupId>, RoutingError> {
         let key = (question.change.clone(), known.change.installed_at, Box::from(question.user));
-        if let Some(group) = self.groups.get(&key) {
-            return Ok(Some(group));
+        // Who asks at the same moment for the same user waits for one query. Unknown users are not remembered: they may sign up at
+        // any moment.
+        let load = || match known.lookup.find(&mut *self.database.connection().map_err(Missing::from)?, question.user) {
+            Ok(Some(group)) => Ok(group),
+            Ok(None) => Err(Missing::Unknown),
+            Err(error) => Err(Missing::Failed(Arc::new(error))),
+        };
+        match self.groups.try_get_with(key, load) {
+            Ok(group) => Ok(Some(group)),
+            Err(missing) => match &*missing {
+                Missing::Unknown => Ok(None),
+                Missing::Failed(error) => Err(RoutingError::Shared(Arc::clone(error))),
+            },
         }
-        // Unknown users are not remembered: they may sign up at any moment.
-        let found = known.lookup.find(&mut *self.database.connection()?, question.user)?;
-        if let Some(group) = &found {
-            self.groups.insert(key, group.clone());
-        }
-        Ok(found)
     }
 
     pub(super) fn widen(&self, cohort: &Cohort, known: &Known) -> Result<Arc<Widened>, RoutingError> {
@@ -289,7 +314,7 @@ pub(super) fn period_of(question: &Question<'_>, known: &Known) -> Result<Period
 }
 
 /// The answer that follows from what is stored; `None` if the question is the first one.
-fn settled(standing: &Standing, recorded: Option<Side>, period: Period) -> Option<(Side, Because)> {
+pub(super) fn settled(standing: &Standing, recorded: Option<Side>, period: Period) -> Option<(Side, Because)> {
     let closed = standing.is_closed(period);
     match recorded {
         // Nothing is recorded any more, and nothing feeds the old model.

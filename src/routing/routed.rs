@@ -1,8 +1,13 @@
 //! What routing knows of an installed change: the parts of its file that decide, and where it stands right now.
 
+use std::collections::BTreeSet;
+
 use super::error::RoutingError;
+use super::groups::GroupLookup;
+use super::side::GroupId;
 use crate::change::Stage;
 use crate::database::{DatabaseConnection, Row};
+use crate::flags::Cohort;
 use crate::primitives::{ChangeName, Dialect, FlagKey, Instant, Period, PeriodScheme};
 use crate::sql::names::own;
 use crate::translation::InstalledChange;
@@ -84,6 +89,28 @@ impl RoutedChange {
     pub fn period_at(&self, at: Instant) -> Result<Period, RoutingError> {
         let refused = |source| RoutingError::Period { change: self.name.clone(), source };
         self.periods.containing(at).map_err(refused)
+    }
+
+    /// The period after the one that contains an instant: where a move counts if nothing else is said.
+    pub fn next_period(&self, at: Instant) -> Result<Period, RoutingError> {
+        let refused = |source| RoutingError::Period { change: self.name.clone(), source };
+        self.periods.next(self.period_at(at)?).map_err(refused)
+    }
+
+    /// The group that the application names for a user today.
+    pub fn group_of_user(&self, connection: &mut DatabaseConnection, user: &str) -> Result<GroupId, RoutingError> {
+        let found = GroupLookup::prepare(connection, self)?.find(connection, user)?;
+        found.ok_or_else(|| RoutingError::UnknownUser { change: self.name.clone(), user: user.to_owned() })
+    }
+
+    /// All groups that the users of a cohort belong to today.
+    pub fn groups_of_cohort(
+        &self,
+        connection: &mut DatabaseConnection,
+        cohort: &Cohort,
+    ) -> Result<BTreeSet<GroupId>, RoutingError> {
+        let widened = GroupLookup::prepare(connection, self)?.widen(connection, cohort.ids().iter())?;
+        Ok(widened.groups.into_iter().collect())
     }
 
     fn of(change: InstalledChange) -> Result<Self, RoutingError> {

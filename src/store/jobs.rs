@@ -22,10 +22,11 @@ pub enum JobKind {
     Verify,
     Repair,
     Report,
+    Assign,
 }
 
 impl JobKind {
-    pub const ALL: [Self; 4] = [Self::Backfill, Self::Verify, Self::Repair, Self::Report];
+    pub const ALL: [Self; 5] = [Self::Backfill, Self::Verify, Self::Repair, Self::Report, Self::Assign];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -34,6 +35,7 @@ impl JobKind {
             Self::Verify => "verify",
             Self::Repair => "repair",
             Self::Report => "report",
+            Self::Assign => "assign",
         }
     }
 }

@@ -13,8 +13,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{ChangeName, FlagKey, Instant, Period};
 use crate::routing::{
-    Assigning, Assignment, GroupId, Move, RoutedChange, Side, Wish, assign, change_stage, count_sides, evaluate_gates,
-    move_group,
+    Assignment, GroupId, Move, RoutedChange, Side, Wish, change_stage, count_sides, evaluate_gates, move_group,
 };
 use crate::store::audit::{self, AuditEntry};
 use crate::translation::own::{get_change, list_changes};
@@ -80,15 +79,6 @@ pub struct StageWish {
     /// Move although a gate does not hold; needs a reason.
     #[serde(default)]
     force: bool,
-}
-
-/// The period that opens.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AssignWish {
-    /// Such as `2026-12`.
-    #[schema(value_type = String)]
-    period: Period,
 }
 
 /// The side that a group is to be on.
@@ -212,27 +202,6 @@ pub async fn assignments(
             items.truncate(limit);
             let next = items.last().filter(|_| more).map(|last| last.group.to_string());
             Ok(Json(List { items, next }))
-        })
-        .await
-}
-
-/// Records the side of every group for a period. Sides that are recorded already stay.
-#[utoipa::path(post, path = "/api/v1/changes/{name}/assignments", tag = "changes", params(("name" = String, Path)), request_body = AssignWish,
-    responses((status = 200, body = Object), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
-pub async fn open_period(
-    caller: Caller<Admin>,
-    state: Data<AppState>,
-    name: Path<ChangeName>,
-    wish: Json<AssignWish>,
-) -> Result<Json<Value>, Problem> {
-    state
-        .blocking(move |state| {
-            let mut connection = state.app().connection()?;
-            let change = RoutedChange::get(&mut connection, &name)?;
-            let assigning = Assigning { period: wish.period, actor: caller.actor(), at: state.now() };
-            let receipt = assign(&mut connection, &change, &state.snapshot(), &assigning)?;
-            record(state, caller.actor(), "change.assign", &name, "", &json!(receipt))?;
-            Ok(Json(json!(receipt)))
         })
         .await
 }

@@ -1,6 +1,7 @@
 //! The administration API, one file a resource. Handlers read their input, call the store on a thread that may wait, and shape
 //! the answer; they see neither pool nor SQL.
 
+pub mod assignments;
 pub mod audit;
 pub mod backfills;
 pub mod changes;

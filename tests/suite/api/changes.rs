@@ -118,8 +118,15 @@ fn a_change_goes_live_over_http_and_comes_back() {
         let gates = done(&api, "GET", &format!("{CHANGE}/gates"), &Value::Null);
         assert_eq!((&gates["next"], &gates["hold"]), (&json!("live"), &json!(true)), "{gates}");
         done(&api, "PUT", &stage, &json!({ "to": "live" }));
-        let receipt = done(&api, "POST", &format!("{CHANGE}/assignments"), &json!({ "period": "2026-11" }));
-        assert_eq!(receipt["assigned_new"], 1, "{receipt}");
+        let job = done(&api, "POST", &format!("{CHANGE}/assignments"), &json!({ "period": "2026-11" }));
+        let job = super::jobs::ended(&api, job["url"].as_str().unwrap());
+        assert_eq!((&job["state"], &job["result"]["assigned_new"]), (&json!("done"), &json!(1)), "{job}");
+        let quarter = sent(&api, "POST", &format!("{CHANGE}/assignments"), &json!({ "period": "2026-Q4" }));
+        assert!(quarter.0 == 422 && quarter.1["detail"].as_str().unwrap().contains("write a month"), "{quarter:?}");
+        let counts = done(&api, "GET", &format!("{CHANGE}/assignments/counts"), &Value::Null);
+        assert_eq!(counts["periods"], json!([{ "period": "2026-11", "old": 0, "new": 1 }]));
+        let group = job["result"]["groups"].clone();
+        assert_eq!(group, 1);
 
         let evaluated = |user: u32| {
             done(

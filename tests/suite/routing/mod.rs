@@ -4,6 +4,7 @@ mod command;
 mod conserved;
 mod explain;
 pub mod fixture;
+mod groups;
 mod ids;
 mod preview;
 mod story;

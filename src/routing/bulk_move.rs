@@ -84,7 +84,8 @@ pub fn move_groups(
     })
 }
 
-/// Two statements of the history's and the assignments' rows, and one that adds what was not there.
+/// Two statements of the history's and the assignments' rows, and one that adds what was not there. SQLite numbers parameters as they first
+/// appear, so both statements name them in one order.
 fn write(
     connection: &mut DatabaseConnection,
     change: &ChangeName,
@@ -98,23 +99,23 @@ fn write(
         Dialect::Sqlite => "json_each($7) AS g",
     };
     let remember = format!(
-        "INSERT INTO {history} (action, change, period, group_id, side, at, actor, reason,
+        "INSERT INTO {history} (action, side, at, actor, reason, change, period, group_id,
              before_side, before_at, before_actor, before_reason, before_flag_version)
-         SELECT 'move', $1, $2, g.value, $3, $4, $5, $6, s.side, s.at, s.actor, s.reason, s.flag_version
-         FROM {source} LEFT JOIN {assignments} s ON s.change = $1 AND s.period = $2 AND s.group_id = g.value"
+         SELECT 'move', $1, $2, $3, $4, $5, $6, g.value, s.side, s.at, s.actor, s.reason, s.flag_version
+         FROM {source} LEFT JOIN {assignments} s ON s.change = $5 AND s.period = $6 AND s.group_id = g.value"
     );
     let update = format!(
-        "UPDATE {assignments} SET side = $3, at = $4, actor = $5, reason = $6, flag_version = NULL
-         WHERE change = $1 AND period = $2 AND group_id IN (SELECT g.value FROM {source})"
+        "UPDATE {assignments} SET side = $1, at = $2, actor = $3, reason = $4, flag_version = NULL
+         WHERE change = $5 AND period = $6 AND group_id IN (SELECT g.value FROM {source})"
     );
     let values = |groups: &[&GroupId]| -> Vec<Value> {
         vec![
-            change.as_str().into(),
-            wanted.period.to_string().into(),
             wanted.side.as_str().into(),
             wanted.at.as_micros().into(),
             wanted.actor.into(),
             wanted.reason.into(),
+            change.as_str().into(),
+            wanted.period.to_string().into(),
             serde_json::json!(groups).to_string().into(),
         ]
     };

@@ -21,6 +21,7 @@ use crate::sql::pending::Work;
 use crate::sql::{journal as journal_sql, postgres, sqlite};
 
 use super::backfill_batch::fill_in_transaction;
+use super::basis;
 use super::error::TranslationError;
 use super::own::{InstalledChange, are_tables_there, create_tables, find_change};
 use super::progress::backfill_progress;
@@ -302,6 +303,7 @@ fn objects(connection: &mut DatabaseConnection, model: &ChangeModel) -> Result<V
     if !are_tables_there(connection)? {
         statements.extend(create_tables(model.dialect));
     }
+    statements.extend(basis::create(model));
     statements.extend(match model.dialect {
         Dialect::Postgres => postgres::block_functions(model),
         Dialect::Sqlite => sqlite::block_objects(model),

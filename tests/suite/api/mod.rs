@@ -1,5 +1,6 @@
 //! The API in one process, on both databases: stories, roles, and what malformed requests must never do.
 
+mod assignments;
 mod changes;
 mod cohorts;
 mod flags;

@@ -98,3 +98,49 @@ fn what_cannot_be_done_ends_with_2_and_says_why() {
         assert!(finished.stderr.contains("changeover change install FILE"), "{finished}");
     });
 }
+
+#[test]
+fn many_groups_are_asked_moved_and_looked_back_at_on_the_command_line() {
+    each_database(|database| {
+        let service = service_with_flag(&database);
+        let fixture = Fixture::with_data(database);
+        let questions = "{\"user\":\"11\"}\n{\"group\":\"2\"}\n?\n";
+        let asked =
+            command(&fixture, &service).args(["--ask", "--no-record", "--period", DECEMBER]).input(questions).run();
+        assert_eq!(asked.code, 0, "{asked}");
+        let answers: Vec<Value> = asked.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(
+            (answers.len(), &answers[0]["side"], &answers[0]["group"]),
+            (3, &json!("new"), &json!("1")),
+            "{asked}"
+        );
+        assert!(asked.stderr.contains("3 lines, of which 1 could not be answered"), "{asked}");
+        assert_eq!(fixture.count("assignment"), 0, "nothing is recorded");
+
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("groups");
+        std::fs::write(&file, "1\n2\n\n").unwrap();
+        let file = file.to_str().unwrap();
+        let moves = ["--move-file", file, "--to", "new", "--period", DECEMBER];
+        let preview = run(&fixture, &service, &[&moves[..], &["--preview"]].concat());
+        assert!(preview.code == 0 && preview.stdout.contains("2 groups would be put on the new side"), "{preview}");
+        let refused = run(&fixture, &service, &moves);
+        assert!(refused.code == 2 && refused.stderr.contains("reason"), "{refused}");
+        let moved = run(&fixture, &service, &[&moves[..], &["--reason", "wave 1"]].concat());
+        assert!(moved.code == 0 && moved.stdout.contains("2 that had no record"), "{moved}");
+        let split = ["--split", "1", "--into", "5,6", "--period", DECEMBER, "--reason", "a subsidiary"];
+        let split = run(&fixture, &service, &split);
+        assert!(split.stdout.contains("group `5` is on the new side in 2026-12, as `1` is"), "{split}");
+        let told = run(&fixture, &service, &["--at", "2100-01-01T00:00:00Z", "--user", "11", "--period", DECEMBER]);
+        assert!(
+            told.stdout.contains("group `1` was on the new side for 2026-12") && told.stdout.contains("wave 1"),
+            "{told}"
+        );
+        let told = run(&fixture, &service, &["--at", "2020-01-01T00:00:00Z", "--group", "1", "--period", DECEMBER]);
+        assert!(told.stdout.contains("was on the old side") && told.stdout.contains("since then: new"), "{told}");
+        let nobody = run(&fixture, &service, &["--at", "2100-01-01T00:00:00Z"]);
+        assert!(nobody.code == 2 && nobody.stderr.contains("--group"), "{nobody}");
+        let cohort = run(&fixture, &service, &["--move-cohort", "none", "--to", "old", "--reason", "x"]);
+        assert!(cohort.code == 2 && cohort.stderr.contains("there is no cohort `none`"), "{cohort}");
+    });
+}

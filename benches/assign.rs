@@ -144,7 +144,7 @@ fn measure(url: &str, arguments: &Arguments) -> Vec<Line<'static>> {
          SELECT DISTINCT 'billing-allocation', '2026-09', CAST(account_id AS text), 'old', 1, 'ann', 'by hand', 5 FROM charges"
     );
     let hand = timed(&mut || connection.batch(&by_hand).unwrap());
-    let mut assigned = |connection: &mut DatabaseConnection, text: &str| {
+    let assigned = |connection: &mut DatabaseConnection, text: &str| {
         let assigning = Assigning { period: period(text), actor: "ann", at: Instant::from_micros(1_000) };
         let mut receipt = None;
         let seconds = timed(&mut || receipt = Some(assign(connection, &change, &snapshot, &assigning).unwrap()));

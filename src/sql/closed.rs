@@ -34,7 +34,8 @@ impl Closed {
     }
 }
 
-/// Columns of the table `closed_allocation`: one row for each charge, model and payer as the models' queries returned them.
+/// Columns of the table `closed_allocation`: one row for each charge, model and payer as the models' queries returned them, and one for each
+/// row of the effective allocation, as model `effective` with the side in the payer's place.
 #[must_use]
 pub fn allocation_columns(dialect: Dialect) -> &'static str {
     match dialect {
@@ -114,12 +115,19 @@ FROM {charges} c JOIN {} a ON a.charge_id = c.charge_id WHERE {closing}",
                 inlined(&query.value),
             ));
         }
+        // Which side it was billed by stands in the payer's place: who paid follows from the other rows.
+        statements.push(format!(
+            "INSERT INTO {} (change, charge_id, model, payer, amount)
+SELECT {change}, CAST(c.charge_id AS text), 'effective', c.side, c.amount FROM {} c WHERE {closing}",
+            own(self.dialect, "closed_allocation"),
+            own(self.dialect, "effective_allocation"),
+        ));
         statements
     }
 }
 
-/// The named subquery `frozen`: the ids, as text, of charges whose allocation by either model is not what it was when their period
-/// closed. Stands on `facts` and on both sides' inputs. The cross joins hold SQLite to the order in which they are written: the other
+/// The named subquery `frozen`: the ids, as text, of charges whose allocation by either model, or whose side, is not what it was when
+/// their period closed. Stands on `facts` and on both sides' inputs. The cross joins hold SQLite to the order in which they are written: the other
 /// way round it has no index for an id that is cast to text, and reads all facts for each recorded row.
 pub(super) fn frozen(query: &CompareQuery<'_>, closed: &Closed) -> String {
     let text = id_text(query.dialect, "f.charge_id");
@@ -130,6 +138,21 @@ pub(super) fn frozen(query: &CompareQuery<'_>, closed: &Closed) -> String {
             is_in("f.period", periods)
         )
     };
+    // Periods that were closed before sides were recorded have none.
+    let (side_now, recorded_models) = match query.effective {
+        Some(_) => (
+            format!(
+                "
+    UNION ALL SELECT {text}, 'effective', CAST(v.side AS text), -v.amount, -1 FROM effective_input v CROSS JOIN facts f
+    WHERE f.charge_id = v.charge_id AND {}
+      AND EXISTS (SELECT 1 FROM {} q WHERE q.charge_id = {text} AND q.model = 'effective')",
+                is_in("f.period", &closed.periods),
+                closed.table
+            ),
+            "",
+        ),
+        None => (String::new(), " AND q.model <> 'effective'"),
+    };
     let recorded = match (query.dialect, query.allocation.scale) {
         (Dialect::Postgres, Some(scale)) => format!("q.amount * 1{}", "0".repeat(usize::from(scale))),
         _ => String::from("q.amount"),
@@ -138,9 +161,9 @@ pub(super) fn frozen(query: &CompareQuery<'_>, closed: &Closed) -> String {
         "frozen AS (
   SELECT DISTINCT charge_id FROM (
     SELECT q.charge_id, q.model, q.payer, {recorded} AS amount, 1 AS times FROM facts f CROSS JOIN {} q
-    WHERE q.charge_id = {text}
+    WHERE q.charge_id = {text}{recorded_models}
     UNION ALL {}
-    UNION ALL {}
+    UNION ALL {}{side_now}
   ) part GROUP BY charge_id, model, payer HAVING sum(amount) <> 0 OR sum(times) <> 0)",
         closed.table,
         now("old", &closed.periods),

@@ -116,7 +116,14 @@ impl World {
         self.charges.iter().filter(|charge| self.is_asked(charge))
     }
 
+    /// A refund is on the side of what it reverses, if that is there.
     fn is_on_new(&self, charge: &Charge) -> bool {
+        let named = charge.reverses.as_ref().filter(|_| self.has_refunds);
+        let reversed = named.and_then(|id| self.charges.iter().find(|other| other.id == *id));
+        self.is_recorded_new(reversed.unwrap_or(charge))
+    }
+
+    fn is_recorded_new(&self, charge: &Charge) -> bool {
         let recorded = self
             .groups
             .iter()

@@ -42,12 +42,18 @@ fn step() -> impl Strategy<Value = Step> {
 /// A charge that was written: id, account, currency, amount, members.
 type Written = (usize, Option<u8>, &'static str, i64, u8);
 
-fn write_charge(fixture: &Fixture, charges: &mut Vec<Written>, charge: Written, period: &str) {
+fn write_charge(
+    fixture: &Fixture,
+    charges: &mut Vec<Written>,
+    charge: Written,
+    (period, reverses): (&str, Option<usize>),
+) {
     let (id, account, currency, amount, members) = charge;
+    let reverses = reverses.map_or_else(|| String::from("NULL"), |id| id.to_string());
     let account = account.map_or_else(|| String::from("NULL"), |account| account.to_string());
     let mut sql = format!(
-        "INSERT INTO charges (id, account_id, user_id, period, currency, amount_minor)
-             VALUES ({id}, {account}, 1, '{period}', '{currency}', {amount});"
+        "INSERT INTO charges (id, account_id, user_id, period, currency, amount_minor, reverses_id)
+             VALUES ({id}, {account}, 1, '{period}', '{currency}', {amount}, {reverses});"
     );
     // An equal division, the remainder to the first: conserving, whatever the sign.
     let each = amount / i64::from(members);
@@ -63,12 +69,14 @@ fn apply(fixture: &Fixture, charges: &mut Vec<Written>, step: &Step) {
     match *step {
         Step::Charge { account, period, yen, amount, members } => {
             let charge = (charges.len() + 1, account, if yen { "JPY" } else { "EUR" }, amount, members);
-            write_charge(fixture, charges, charge, PERIODS[period]);
+            write_charge(fixture, charges, charge, (PERIODS[period], None));
         }
         Step::Refund { of, period } => {
-            if let Some((_, account, currency, amount, members)) = charges.get(of % charges.len().max(1)).copied() {
+            if let Some((original, account, currency, amount, members)) =
+                charges.get(of % charges.len().max(1)).copied()
+            {
                 let refund = (charges.len() + 1, account, currency, -amount, members);
-                write_charge(fixture, charges, refund, PERIODS[period]);
+                write_charge(fixture, charges, refund, (PERIODS[period], Some(original)));
             }
         }
         // A closed period refuses; that is part of the mix.
@@ -114,6 +122,12 @@ fn check(fixture: &Fixture) {
          WHERE coalesce(e.sides, 0) <> 1"
     ));
     assert_eq!(odd, Vec::<String>::new(), "charges on both sides or on none");
+    let astray = totals(format!(
+        "SELECT CAST(r.id AS TEXT) AS total FROM charges r JOIN charges o ON o.id = r.reverses_id
+           JOIN {view} e ON e.charge_id = r.id JOIN {view} f ON f.charge_id = o.id
+         WHERE o.reverses_id IS NULL AND e.side <> f.side"
+    ));
+    assert_eq!(astray, Vec::<String>::new(), "refunds on another side than what they reverse");
 }
 
 #[test]

@@ -45,6 +45,7 @@ charges = "SELECT id AS charge_id, period, currency, amount_minor AS amount FROM
 old     = "SELECT id AS charge_id, user_id AS payer, amount_minor AS amount FROM charges"
 new     = "SELECT charge_id, payer_id AS payer, amount_minor AS amount FROM charge_allocations -- as divided"
 group   = "SELECT id AS charge_id, account_id AS group_id FROM charges;"
+reverses = "SELECT id AS charge_id, reverses_id FROM charges WHERE reverses_id IS NOT NULL"
 "#;
 
 /// The database, with the change installed and live.

@@ -7,4 +7,5 @@ pub mod fixture;
 mod groups;
 mod ids;
 mod preview;
+mod stories;
 mod story;

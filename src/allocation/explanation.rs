@@ -41,6 +41,13 @@ pub struct Explanation {
 }
 
 impl Wording {
+    /// True if it is about a charge of this id, class, period and currency.
+    #[must_use]
+    pub fn may_cover(&self, charge_id: &str, class: ChargeClass, place: (Option<&str>, Option<&str>)) -> bool {
+        let place = Place { class, period: place.0.map(str::to_owned), currency: place.1.map(str::to_owned) };
+        self.is_about(&place) && (self.charges.is_empty() || self.charges.iter().any(|named| named == charge_id))
+    }
+
     fn is_about(&self, place: &Place) -> bool {
         self.class == place.class
             && self.period.as_ref().is_none_or(|period| place.period.as_ref() == Some(period))

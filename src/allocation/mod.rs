@@ -2,6 +2,7 @@
 //! no clock.
 
 mod amount;
+mod charge;
 mod class;
 mod comparison;
 mod explanation;
@@ -9,6 +10,7 @@ mod part;
 mod split;
 
 pub use amount::Minor;
+pub use charge::{ChargeFacts, ChargeRow, EffectivePart, PayerPart, Recorded, Reversed};
 pub use class::{ChargeClass, UnknownClass};
 pub use comparison::{
     AskedCharge, Bucket, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Mover, Part,

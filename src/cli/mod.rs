@@ -29,6 +29,7 @@ mod observation;
 mod output;
 mod proposal;
 mod report;
+mod report_charge;
 mod report_files;
 mod routing;
 mod routing_bulk;

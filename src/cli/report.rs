@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde_json::json;
 
+use super::report_charge::{self, ExplainArguments};
 use super::report_files::{self, VerifyArguments};
 use super::{Output, Settings, table};
 use crate::allocation::ChargeClass;
@@ -39,6 +40,12 @@ pub enum Command {
     },
     /// List all exceptions of a stored report, by the charge's id
     Exceptions(ExceptionArguments),
+    /// Explain one charge: its rows of each query, its class and why, its group's side, what its closed period recorded, and who
+    /// explains it
+    ///
+    /// Reads this charge only. Exits with 0 if it is in a fine class, with 1 if it is in a wrong one or cannot be compared, and with 2 if
+    /// nothing knows it.
+    Explain(ExplainArguments),
     /// Print what a stored report says differently from an earlier one; exits with 1 if it does
     Compare {
         /// The earlier report's id
@@ -180,6 +187,7 @@ pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Re
         Command::Sign(arguments) => sign(settings, output, &arguments),
         Command::Standing { id } => standing(settings, output, &id),
         Command::Exceptions(arguments) => exceptions(settings, output, arguments),
+        Command::Explain(arguments) => report_charge::explain(settings, output, &arguments),
         Command::Compare { earlier, later } => compare(settings, output, &earlier, &later),
         Command::Verify(arguments) => report_files::verify(output, &arguments),
         Command::Schema => report_files::schema(output),

@@ -5,8 +5,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::{Modify, OpenApi};
 
 use super::api::{
-    assignments, audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts,
-    coverage, explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws,
+    assignments, audit, backfills, changes, charges, cohort_generations, cohort_ids, cohort_staged, cohort_uploads,
+    cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws,
     observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens, writes,
 };
 use super::{docs, health, metrics};
@@ -32,7 +32,7 @@ use super::{docs, health, metrics};
         changes::list, changes::get, files::list, coverage::get, changes::set_stage, changes::assignments, assignments::assign_period, assignments::counts, assignments::at, assignments::move_many, assignments::split, assignments::query, assignments::group_history, changes::set_side,
         laws::gates, laws::last, laws::run,
         pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
-        reports::list, reports::run, reports::get, reports::sign, reports::standing, reports::exceptions, reports::difference, report_files::get,
+        reports::list, reports::run, reports::get, reports::sign, reports::standing, reports::exceptions, reports::difference, report_files::get, charges::explain,
         explanations::list, explanations::create, explanations::get, explanations::replace, explanations::withdraw, explanations::history,
         observations::post, observations::summary, observations::series, observations::samples, observations::rules, observations::create_rule, observations::replace_rule, observations::remove_rule,
         flag_observations::post, flag_observations::summary, flag_observations::series, flag_observations::samples, flag_observations::rules, flag_observations::create_rule, flag_observations::replace_rule, flag_observations::remove_rule,

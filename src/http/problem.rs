@@ -59,6 +59,7 @@ codes! {
     TokenNotFound = "token_not_found", NOT_FOUND, "There is no such token";
     ChangeNotFound = "change_not_found", NOT_FOUND, "There is no such change";
     ReportNotFound = "report_not_found", NOT_FOUND, "There is no such report";
+    ChargeNotFound = "charge_not_found", NOT_FOUND, "There is no such charge";
     ProposalNotFound = "proposal_not_found", NOT_FOUND, "There is no such proposal";
     JobNotFound = "job_not_found", NOT_FOUND, "There is no such job";
     VersionNotFound = "version_not_found", NOT_FOUND, "There is no such version";

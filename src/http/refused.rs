@@ -107,6 +107,7 @@ impl From<RunError> for Problem {
             RunError::Database(error) | RunError::Compare(CompareError::Database(error)) => error.into(),
             RunError::Period { .. } => told(Code::InvalidValue, &error),
             RunError::NotFound(_) => told(Code::ReportNotFound, &error),
+            RunError::NoSuchCharge { .. } => told(Code::ChargeNotFound, &error),
             RunError::NoAllocation(_) | RunError::NoCharges { .. } | RunError::NotClean { .. } | RunError::Stopped => {
                 told(Code::Refused, &error)
             }

@@ -3,8 +3,8 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    assignments, audit, backfills, changes, cohort_generations, cohort_ids, cohort_staged, cohort_uploads, cohorts,
-    coverage, explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws,
+    assignments, audit, backfills, changes, charges, cohort_generations, cohort_ids, cohort_staged, cohort_uploads,
+    cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws,
     observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens, writes,
 };
 use super::paths::path;
@@ -79,6 +79,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}/reports/{id}/signatures").get(reports::standing).post(reports::sign).service())
         .service(path("/api/v1/changes/{name}/reports/{id}/exceptions").get(reports::exceptions).service())
         .service(path("/api/v1/changes/{name}/reports/{id}/difference").get(reports::difference).service())
+        .service(path("/api/v1/changes/{name}/charges/{id}/explain").get(charges::explain).service())
         .service(path("/api/v1/changes/{name}/explanations").get(explanations::list).post(explanations::create).service())
         .service(path("/api/v1/changes/{name}/explanations/{id}").get(explanations::get).put(explanations::replace).delete(explanations::withdraw).service())
         .service(path("/api/v1/changes/{name}/explanations/{id}/history").get(explanations::history).service())

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::ChangeName;
-use crate::report;
+use crate::report::{self, RunError};
 use crate::routing::{ChangeSides, Overview, ReportFindings, count_sides};
 use crate::store::{PageRequest, Store, reports};
 use crate::translation::health;
@@ -124,7 +124,14 @@ impl Watch {
             let known = before.iter().find(|findings| findings.report == listed.id);
             match known {
                 Some(findings) => found.push(findings.clone()),
-                None => found.extend(report::find(&self.store, &listed.id)?.map(|report| findings(name, &report))),
+                None => match report::find(&self.store, &listed.id) {
+                    Ok(report) => found.extend(report.map(|report| findings(name, &report))),
+                    // One that was altered, or has another format, says nothing; the other numbers are read all the same.
+                    Err(RunError::Report(error)) => {
+                        tracing::debug!(%error, report = listed.id, "a report cannot be read")
+                    }
+                    Err(error) => return Err(error.into()),
+                },
             }
         }
         Ok(found)
@@ -138,5 +145,6 @@ fn findings(change: &ChangeName, report: &report::Report) -> ReportFindings {
         report: report.id.clone().unwrap_or_default(),
         as_of: report.data.subject.as_of,
         exceptions: wrong.map(|class| (class, report.data.count_of(class))).collect(),
+        unexplained: report.data.unexplained_total,
     }
 }

@@ -21,7 +21,7 @@ fn optional(value: Option<&String>) -> Cell {
     Cell::Text(value.cloned().unwrap_or_default())
 }
 
-fn count(count: impl ToString) -> Cell {
+fn count<N: ToString>(count: N) -> Cell {
     Cell::Number(count.to_string())
 }
 
@@ -235,6 +235,22 @@ pub(super) fn trend(data: &ReportData) -> Vec<Row> {
             count(point.exceptions),
             count(point.unexplained),
         ]
+    });
+    rows.collect()
+}
+
+pub(super) fn observations(data: &ReportData) -> Vec<Row> {
+    let rows = data.observations.iter().map(|one| {
+        let mut row = vec![text(&one.operation)];
+        row.extend(
+            [one.compared, one.mismatches, one.ignored, one.errors_old, one.errors_new, one.calls].map(count::<u64>),
+        );
+        for latency in [&one.latency_old, &one.latency_new] {
+            row.push(count(latency.count));
+            let quantiles = [latency.p50_us, latency.p95_us, latency.p99_us];
+            row.extend(quantiles.map(|micros| micros.map_or(Cell::Number(String::new()), count::<u64>)));
+        }
+        row
     });
     rows.collect()
 }

@@ -31,11 +31,12 @@ pub enum CsvTable {
     Explanations,
     Unexplained,
     Trend,
+    Observations,
 }
 
 impl CsvTable {
     /// All files, in the manifest's order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ControlTotals,
         Self::Classes,
         Self::PayerTotals,
@@ -46,6 +47,7 @@ impl CsvTable {
         Self::Explanations,
         Self::Unexplained,
         Self::Trend,
+        Self::Observations,
     ];
 
     #[must_use]
@@ -61,6 +63,7 @@ impl CsvTable {
             Self::Explanations => "explanations.csv",
             Self::Unexplained => "unexplained.csv",
             Self::Trend => "trend.csv",
+            Self::Observations => "observations.csv",
         }
     }
 
@@ -85,6 +88,10 @@ impl CsvTable {
             }
             Self::Unexplained => "class,period,currency,charges",
             Self::Trend => "as_of,sha256,clean,exceptions,unexplained",
+            Self::Observations => {
+                "operation,compared,mismatches,ignored,errors_old,errors_new,calls,\
+                 old_count,old_p50_us,old_p95_us,old_p99_us,new_count,new_p50_us,new_p95_us,new_p99_us"
+            }
         }
     }
 }
@@ -205,6 +212,7 @@ pub fn write_table(
         CsvTable::Explanations => csv::explanations(data),
         CsvTable::Unexplained => csv::unexplained(data),
         CsvTable::Trend => csv::trend(data),
+        CsvTable::Observations => csv::observations(data),
         CsvTable::Exceptions | CsvTable::ExceptionParts => Vec::new(),
     };
     let mut count = write_rows(&mut out, &rows).map_err(failed)?;

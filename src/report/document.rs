@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::observed::Observed;
 use super::since::Since;
 use crate::allocation::{ChargeClass, Comparison, ControlTotal, Explained, Explanation, UnexplainedTotal, explain};
 use crate::primitives::{ChangeName, Instant};
@@ -69,6 +70,9 @@ pub struct ReportData {
     /// Earlier reports of the change, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trend: Vec<TrendPoint>,
+    /// What applications observed of both sides in the last full 24 hours before `as_of`, by operation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observations: Vec<Observed>,
     /// Of all exceptions, one line of JSON each in the order of the charges' ids, also of those that are not listed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exceptions_sha256: Option<String>,
@@ -93,6 +97,7 @@ pub struct Beside {
     pub explanations: Vec<Explanation>,
     pub earlier: Option<Report>,
     pub trend: Vec<TrendPoint>,
+    pub observations: Vec<Observed>,
     pub exceptions_sha256: Option<String>,
 }
 
@@ -160,6 +165,7 @@ impl Report {
             explained: explaining.explained,
             since: None,
             trend: beside.trend,
+            observations: beside.observations,
             exceptions_sha256: beside.exceptions_sha256,
             comparison,
         };

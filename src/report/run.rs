@@ -5,11 +5,13 @@ use serde_json::json;
 
 use super::document::{Basis, Beside, DeclaredLoss, Report, ReportError, SignOff, Subject, TrendPoint};
 use super::keeping::{Keeper, Telling, exceptions_sha256};
+use super::observed::Observed;
 use crate::change::{Block, ChangeFile, Loss};
 use crate::database::{DatabaseConnection, DatabaseError};
 use crate::primitives::{ChangeName, Instant, NoPeriod, Period};
 use crate::store::audit::{self, AuditEntry};
 use crate::store::explanations::{self, StoredExplanation};
+use crate::store::observations;
 use crate::store::report_standing::{self, Now};
 use crate::store::reports::{self, NewReport, Word};
 use crate::store::{self, PageRequest, Store, StoreError, report_exceptions};
@@ -80,6 +82,10 @@ pub enum RunError {
     },
     #[error("there is no report `{0}`: `changeover report list CHANGE` lists them")]
     NotFound(String),
+    #[error(
+        "change `{change}` has no charge `{charge_id}`: no query of [allocation] returns it, and no closed period has recorded it"
+    )]
+    NoSuchCharge { change: ChangeName, charge_id: String },
     #[error("the report was stopped before it was done: nothing is stored")]
     Stopped,
     #[error(transparent)]
@@ -160,9 +166,10 @@ fn beside(service: &Store, name: &ChangeName, options: &RunOptions<'_>) -> Resul
             Some(found.ok_or_else(|| RunError::NotFound(id.to_owned()))?)
         }
     };
-    let (explanations, before) = service.read(|connection| {
+    let (explanations, before, observed) = service.read(|connection| {
         let explanations = explanations::in_force(connection, name)?;
-        Ok((explanations, reports::before(connection, name, options.as_of, TREND_MAX)?))
+        let before = reports::before(connection, name, options.as_of, TREND_MAX)?;
+        Ok((explanations, before, observations::summaries(connection, name, options.as_of)?))
     })?;
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     let point = |report: reports::Report| TrendPoint {
@@ -176,12 +183,13 @@ fn beside(service: &Store, name: &ChangeName, options: &RunOptions<'_>) -> Resul
         explanations: explanations.iter().map(StoredExplanation::explanation).collect(),
         earlier,
         trend: before.into_iter().map(point).collect(),
+        observations: observed.into_iter().map(Observed::from).collect(),
         exceptions_sha256: None,
     })
 }
 
 /// Closed periods matter only to a change that leaves them alone.
-fn closed_before(change: &InstalledChange) -> Option<&str> {
+pub(super) fn closed_before(change: &InstalledChange) -> Option<&str> {
     let is_frozen = change.file.blocks.iter().any(|block| block.frozen.is_some());
     is_frozen.then_some(change.open_period.as_str())
 }

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
 use super::document::{Report, ReportData};
-use super::words;
+use super::{observed, words};
 use crate::allocation::{ControlTotal, ExceptionLine, Part, SideTotal};
 
 /// Where nobody says how wide the terminal is.
@@ -46,6 +46,9 @@ pub fn render_at(report: &Report, width: u16) -> String {
     }
     if !comparison.exceptions.is_empty() {
         sections.push(page.exceptions());
+    }
+    if !report.data.observations.is_empty() {
+        sections.push(section("What applications observed in the 24 hours before", &page.observations()));
     }
     if !report.data.trend.is_empty() {
         sections.push(section("Earlier reports", &page.trend()));
@@ -310,6 +313,13 @@ impl TextPage<'_> {
             text.push_str("\nThe page (--format html) lists more of them, the CSV set (--format csv --out DIR) all.");
         }
         text
+    }
+
+    fn observations(&self) -> String {
+        let all = &self.data.observations;
+        let rows: Vec<Vec<String>> = all.iter().take(LINES_MAX).map(|one| observed::row(one).to_vec()).collect();
+        let cut = more(rows.len(), all.len());
+        self.table(&observed::HEADER, 1..7, rows) + &cut
     }
 
     fn trend(&self) -> String {

@@ -15,7 +15,7 @@
 //! | `moves` | moving a group, releasing a change |
 //! | `bulk_move` | moving many groups, inheriting a side after a split |
 //! | `list` | pages, counts, history |
-//! | `explain` | why a user is on a side |
+//! | `explain`, `charge` | why a user, and a charge, is on a side |
 //! | `preview`, `payers` | who would move if a flag were another |
 //! | `overview` | what a server knows of the changes for its metrics |
 //! | `stage` | a change's move from stage to stage, with its gates |
@@ -24,6 +24,7 @@ mod ask;
 mod assign;
 mod at;
 mod bulk_move;
+mod charge;
 mod decide;
 mod error;
 mod explain;
@@ -43,6 +44,7 @@ pub use ask::{AnswerLine, AskError, Asked, Asking, BATCH_LINES, LINE_BYTES_MAX, 
 pub use assign::{AssignReceipt, Assigning, WidenedCohort, assign, assign_watched, check_one_group_each};
 pub use at::{StoodAt, side_at};
 pub use bulk_move::{BULK_GROUPS_MAX, BulkMove, BulkReceipt, SplitOf, inherit, move_groups};
+pub use charge::{RoutedCharge, side_of_charge};
 pub use error::RoutingError;
 pub use explain::{Peek, RoutedExplanation, is_not_installed};
 pub use list::{Action, Assignment, Event, SideCounts, count_sides, history, list};

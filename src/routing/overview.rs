@@ -34,4 +34,6 @@ pub struct ReportFindings {
     pub as_of: Instant,
     /// Charges in each class that is wrong.
     pub exceptions: Vec<(ChargeClass, u64)>,
+    /// Charges in all of them that nobody explains.
+    pub unexplained: u64,
 }

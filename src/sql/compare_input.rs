@@ -31,10 +31,26 @@ pub fn id_collation(query: &str) -> String {
     )
 }
 
-/// The types that an id has in a query's rows on SQLite, where every value has its own.
+/// The types that an id has in a query's rows on SQLite, where every value has its own: in all rows, or in those of one charge.
 #[must_use]
-pub fn id_types(query: &str, column: &str) -> String {
-    format!("SELECT DISTINCT typeof(q.{column}) AS type FROM {} q WHERE q.{column} IS NOT NULL", inlined(query))
+pub fn id_types(query: &str, column: &str, of: Option<&str>) -> String {
+    let query = inlined(query);
+    let Some(id) = of else {
+        return format!("SELECT DISTINCT typeof(q.{column}) AS type FROM {query} q WHERE q.{column} IS NOT NULL");
+    };
+    // Two questions, so that an index on the id is used for either.
+    let number = id.parse::<i64>().ok().filter(|number| number.to_string() == id);
+    let equal = [number.map(|number| format!("= ({number})")), Some(format!("= {}", literal(id)))];
+    let asked: Vec<String> = equal
+        .into_iter()
+        .flatten()
+        .map(|equal| {
+            format!(
+                "SELECT typeof(q.{column}) AS type FROM {query} q WHERE q.charge_id {equal} AND q.{column} IS NOT NULL"
+            )
+        })
+        .collect();
+    asked.join(" UNION ")
 }
 
 /// The queries that a comparison reads and the columns that it needs of each, in the order in which mistakes are told.

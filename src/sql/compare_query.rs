@@ -108,11 +108,8 @@ impl CompareQuery<'_> {
             IdKind::Integer => {
                 ids.iter().filter_map(|id| id.parse::<i64>().ok()).map(|id| self.id_literal(&id.to_string())).collect()
             }
+            IdKind::Uuid => ids.iter().filter(|id| is_uuid(id)).map(|id| self.id_literal(id)).collect(),
             _ => ids.iter().map(|id| literal(id)).collect(),
-        };
-        let compared = match self.columns.charge_id {
-            IdKind::Uuid => format!("CAST({compared} AS text)"),
-            _ => compared.to_owned(),
         };
         if listed.is_empty() { String::from("1 = 0") } else { format!("{compared} IN ({})", listed.join(", ")) }
     }
@@ -142,4 +139,10 @@ impl CompareQuery<'_> {
             Dialect::Sqlite => " COLLATE BINARY",
         }
     }
+}
+
+/// True for a UUID as PostgreSQL prints it: 8-4-4-4-12 small hexadecimal digits.
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    groups == [8, 4, 4, 4, 12] && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f' | '-'))
 }

@@ -4,6 +4,7 @@ pub mod assignment;
 pub mod basis;
 pub mod basis_legacy;
 pub mod catalogue;
+pub mod charge;
 pub mod closed;
 pub mod compare;
 mod compare_input;

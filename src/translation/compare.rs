@@ -230,7 +230,7 @@ fn compare_in_transaction(
     is_one_moment: bool,
 ) -> Result<Compared, CompareError> {
     let effective = if request.use_effective_view { find_effective_view(connection)? } else { None };
-    let columns = look(connection, request.allocation, effective.as_deref())?;
+    let columns = look(connection, request.allocation, effective.as_deref(), None)?;
     let everything = Scope::Between(None, None);
     let closed = match request.closed_of {
         Some(change) => find_closed(connection, change)?.filter(|closed| touches(request.periods, closed)),
@@ -247,7 +247,7 @@ fn compare_in_transaction(
     run.compare(connection, watcher)
 }
 
-fn query<'a>(
+pub(super) fn query<'a>(
     dialect: Dialect,
     request: &CompareRequest<'a>,
     effective: Option<&'a str>,

@@ -21,11 +21,13 @@ struct Read<'a> {
     columns: &'a [&'static str],
 }
 
-/// Tells the first query that fails or lacks a column, by name, and what types the others have. No query is run on PostgreSQL.
+/// Tells the first query that fails or lacks a column, by name, and what types the others have. No query is run on PostgreSQL. On SQLite
+/// each row has types of its own: only those of the charge with the id `of` count, if one is given.
 pub(super) fn look(
     connection: &mut DatabaseConnection,
     allocation: &Allocation,
     effective: Option<&str>,
+    of: Option<&str>,
 ) -> Result<ColumnKinds, CompareError> {
     let mut kinds = ColumnKinds::default();
     let mut reads = Vec::new();
@@ -50,13 +52,13 @@ pub(super) fn look(
     }
     match connection.dialect() {
         Dialect::Postgres => look_at_types(connection, &reads, &mut kinds)?,
-        Dialect::Sqlite => kinds.charge_id = look_at_values(connection, &reads)?,
+        Dialect::Sqlite => kinds.charge_id = look_at_values(connection, &reads, of)?,
     }
     Ok(kinds)
 }
 
 /// The column names of a query.
-fn columns_of(connection: &mut DatabaseConnection, query: &str) -> Result<Vec<String>, DatabaseError> {
+pub(super) fn columns_of(connection: &mut DatabaseConnection, query: &str) -> Result<Vec<String>, DatabaseError> {
     let row = connection.get_row(&compare_sql::probe(query), &[])?;
     Ok(row.columns().iter().map(|(name, _)| name.clone()).collect())
 }
@@ -99,11 +101,15 @@ fn look_at_types(
 }
 
 /// On SQLite the rows must be looked at.
-fn look_at_values(connection: &mut DatabaseConnection, reads: &[Read<'_>]) -> Result<IdKind, CompareError> {
+fn look_at_values(
+    connection: &mut DatabaseConnection,
+    reads: &[Read<'_>],
+    of: Option<&str>,
+) -> Result<IdKind, CompareError> {
     let mut found = BTreeSet::new();
     for read in reads {
         for column in read.columns.iter().filter(|column| ["charge_id", "reverses_id"].contains(*column)) {
-            for row in connection.query(&compare_sql::id_types(&read.text, column), &[])? {
+            for row in connection.query(&compare_sql::id_types(&read.text, column, of), &[])? {
                 found.insert(row.text("type")?);
             }
         }
@@ -112,6 +118,8 @@ fn look_at_values(connection: &mut DatabaseConnection, reads: &[Read<'_>]) -> Re
     Ok(match found.as_slice() {
         ["integer"] => IdKind::Integer,
         ["text"] => IdKind::Text,
+        // There is no such charge, and nothing to be told apart.
+        [] if of.is_some() => IdKind::Text,
         _ => IdKind::Mixed,
     })
 }

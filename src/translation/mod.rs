@@ -12,6 +12,7 @@ mod backfill_throttle;
 mod backfill_worker;
 pub mod basis;
 pub mod catalogue;
+pub mod charge;
 mod check;
 mod checklist;
 pub mod closing;

@@ -5,6 +5,7 @@ pub mod assignments;
 pub mod audit;
 pub mod backfills;
 pub mod changes;
+pub mod charges;
 pub mod cohort_generations;
 pub mod cohort_ids;
 pub mod cohort_staged;

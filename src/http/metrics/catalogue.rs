@@ -106,6 +106,8 @@ metrics! {
         "Groups recorded on a side, for the newest three periods. Counted once a minute at most.";
     EXCEPTIONS = Gauge "changeover_report_exceptions" ["change", "class"],
         "Charges in a class that is wrong, as the newest report found them.";
+    UNEXPLAINED = Gauge "changeover_report_unexplained" ["change"],
+        "Charges in a class that is wrong that nobody explains, as the newest report found them: these hold `live` back.";
     REPORT_AGE = Gauge "changeover_report_age_seconds" ["change"],
         "Seconds since the moment that the newest report is of.";
     OVERVIEW_AGE = Gauge "changeover_overview_age_seconds" [],

@@ -10,7 +10,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric as Sample, MetricFamil
 use super::catalogue::{
     ASSIGNMENTS, BACKFILL_FINISHED, BACKFILL_KEYS, BACKFILL_RATE, DRIFT, EXCEPTIONS, Kind, Metric, OLDEST_RANGE,
     OVERVIEW_AGE, PAUSED, PENDING, REPORT_AGE, SENTINEL_DRIFT, SENTINEL_KEYS, SENTINEL_REPAIRED, STAGE,
-    TRANSLATION_ERRORS, VERIFIED_KEYS,
+    TRANSLATION_ERRORS, UNEXPLAINED, VERIFIED_KEYS,
 };
 use crate::change::Stage;
 use crate::primitives::Instant;
@@ -21,7 +21,7 @@ use crate::translation::{BlockHealth, ChangeHealth};
 const PERIODS: usize = 3;
 
 /// The metrics of this file.
-const OF_CHANGES: [&Metric; 17] = [
+const OF_CHANGES: [&Metric; 18] = [
     &STAGE,
     &PAUSED,
     &PENDING,
@@ -37,6 +37,7 @@ const OF_CHANGES: [&Metric; 17] = [
     &BACKFILL_FINISHED,
     &ASSIGNMENTS,
     &EXCEPTIONS,
+    &UNEXPLAINED,
     &REPORT_AGE,
     &OVERVIEW_AGE,
 ];
@@ -157,6 +158,8 @@ impl Families {
             for (class, charges) in &report.exceptions {
                 self.add(&EXCEPTIONS, &[change, class.as_str()], float(i64::try_from(*charges).unwrap_or(i64::MAX)));
             }
+            let unexplained = i64::try_from(report.unexplained).unwrap_or(i64::MAX);
+            self.add(&UNEXPLAINED, &[change], float(unexplained));
             self.add(&REPORT_AGE, &[change], self.seconds_since(report.as_of));
         }
     }

@@ -16,7 +16,7 @@ use self::past::SincePart;
 use self::payers::{Line, Payers};
 use self::totals::{Tile, Totals};
 use super::document::{Report, ReportError};
-use super::words;
+use super::{observed, words};
 use crate::allocation::EffectiveSource;
 
 /// No page is larger, in bytes: it still opens on a telephone and goes through the post.
@@ -91,6 +91,8 @@ struct Page {
     explanations: Explanations,
     exceptions: Exceptions,
     trend: Vec<Line>,
+    observed: Vec<[String; 7]>,
+    observed_left_out: usize,
     /// Column, what stands there instead.
     declared_losses: Vec<(String, String)>,
     signatures: Vec<SignatureRow>,
@@ -139,6 +141,8 @@ fn page(report: &Report, limits: Limits) -> Page {
         classes: classes::class_rows(comparison),
         explanations: classes::explanations(data, limits.lines),
         exceptions: exceptions::exceptions(comparison, limits),
+        observed: data.observations.iter().take(limits.lines).map(observed::row).collect(),
+        observed_left_out: data.observations.len().saturating_sub(limits.lines),
         trend: past::trend(data, limits.lines.min(24)),
         declared_losses: losses.map(|loss| (words::printable(&loss.column), words::sentence(&loss.instead))).collect(),
         signatures: signatures.collect(),
@@ -165,6 +169,10 @@ fn proof(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 impl Page {
+    fn observed_header(&self) -> [&'static str; 7] {
+        observed::HEADER
+    }
+
     fn has_trend(&self) -> bool {
         !self.trend.is_empty()
     }

@@ -6,8 +6,9 @@ use changeover::allocation::{
     Bucket, ChargeClass, ClassTotal, Comparison, ControlTotal, EffectiveSource, ExceptionLine, Explanation, Minor,
     Mover, Part, PayersTotal, SideTotal, Trend, Wording,
 };
+use changeover::observations::Latency;
 use changeover::primitives::{ChangeName, Instant};
-use changeover::report::{Basis, Beside, Report, Subject, TrendPoint};
+use changeover::report::{Basis, Beside, Observed, Report, Subject, TrendPoint};
 
 /// Names as people and attackers choose them.
 pub const NAMES: [&str; 10] = [
@@ -254,6 +255,26 @@ pub fn trend() -> Vec<TrendPoint> {
     vec![point(2, 412, 412), point(9, 220, 180), point(16, 36, 12), point(23, 24, 0), point(30, 0, 0)]
 }
 
+/// Two operations: one of which differs, one without durations.
+pub fn observations() -> Vec<Observed> {
+    let latency = |p50: u64| Latency { count: 1_900, p50_us: Some(p50), p95_us: Some(p50 * 4), p99_us: Some(p50 * 9) };
+    let observed = |operation: &str, mismatches: u64, old: Latency, new: Latency| Observed {
+        operation: operation.to_owned(),
+        compared: 2_000,
+        mismatches,
+        ignored: 31,
+        errors_old: 0,
+        errors_new: mismatches.min(2),
+        calls: 20_000,
+        latency_old: old,
+        latency_new: new,
+    };
+    vec![
+        observed("invoice/total", 3, latency(1_830), latency(2_210)),
+        observed("payers-of-charge", 0, Latency::default(), Latency::default()),
+    ]
+}
+
 /// A report with everything in it.
 pub fn report(title: &str, size: Size) -> Report {
     let earlier = Report::new(
@@ -265,6 +286,7 @@ pub fn report(title: &str, size: Size) -> Report {
         explanations: if size.exceptions > 0 { explanations() } else { Vec::new() },
         earlier: Some(earlier.unwrap()),
         trend: trend(),
+        observations: observations(),
         ..Beside::default()
     };
     Report::new(subject(title), comparison(size), beside).unwrap()

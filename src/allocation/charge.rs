@@ -117,8 +117,9 @@ impl ChargeFacts {
         }
     }
 
-    /// `5.00 EUR of 7, 5.00 EUR of 9`
-    fn shares(&self, parts: &[PayerPart]) -> String {
+    /// `5.00 EUR of payer 7, 5.00 EUR of payer 9`
+    #[must_use]
+    pub fn shares(&self, parts: &[PayerPart]) -> String {
         let named: Vec<String> = parts
             .iter()
             .take(LINES_MAX)

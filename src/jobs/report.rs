@@ -44,7 +44,11 @@ pub fn run(surroundings: &Surroundings, run: &Run) -> Result<Outcome, WorkError>
         id: Some(&arguments.report),
     };
     let began = std::time::Instant::now();
-    let mut tell = |done: u64, total: u64| run.tell(&progress(done, total, began.elapsed().as_secs_f64()));
+    let mut tell = |done: u64, total: u64| {
+        let progress = progress(done, total, began.elapsed().as_secs_f64());
+        // Once all is compared, the report is stored.
+        if done < total { run.tell(&progress) } else { run.tell_now(&progress) }
+    };
     let ended = report::run(&mut *surroundings.reports.connection()?, &surroundings.store, &name, &options, &mut tell);
     match ended {
         Err(RunError::Stopped) => Ok(Outcome::Stopped),

@@ -115,9 +115,18 @@ impl Run {
 
     /// Tells how far the job is; false if it is to stop. Cheap: most calls touch no database. Any thread of the job may call it.
     pub fn tell(&self, progress: &JobProgress) -> bool {
+        self.tell_after(progress, TELL_EVERY)
+    }
+
+    /// [`Run::tell`] before a step that cannot be taken back: asks whether the job was cancelled, however short ago it was asked.
+    pub fn tell_now(&self, progress: &JobProgress) -> bool {
+        self.tell_after(progress, Duration::ZERO)
+    }
+
+    fn tell_after(&self, progress: &JobProgress, pause: Duration) -> bool {
         let mut telling = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         telling.latest = progress.clone();
-        if telling.stored_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) && telling.verdict == Told::GoOn {
+        if telling.stored_at.is_none_or(|at| at.elapsed() >= pause) && telling.verdict == Told::GoOn {
             telling.stored_at = Some(Clock::now());
             telling.verdict = self.store_progress(progress);
         }

@@ -203,17 +203,11 @@ impl ChargeStory {
             (Some(at), Some(by)) => format!("Its period closed at {} by {}", words::moment(at), words::printable(by)),
             _ => String::from("Its period is closed"),
         };
-        let parts = |parts: &[crate::allocation::PayerPart]| {
-            let named: Vec<String> = parts
-                .iter()
-                .map(|part| {
-                    format!("{} {}", words::payer(part.payer.as_deref()), part.amount.grouped(self.facts.exponent))
-                })
-                .collect();
-            if named.is_empty() { String::from("nothing") } else { named.join(", ") }
-        };
-        let new = recorded.new.as_ref().map_or_else(|| String::from("not recorded"), |new| parts(new));
-        vec![format!("{when} and recorded: old {}; new {new}.", parts(&recorded.old))]
+        let new = recorded
+            .new
+            .as_ref()
+            .map_or_else(|| String::from("not recorded"), |new| words::sentence(&self.facts.shares(new)));
+        vec![format!("{when} and recorded: old {}; new {new}.", words::sentence(&self.facts.shares(&recorded.old)))]
     }
 
     fn explaining(&self) -> Vec<String> {
@@ -245,12 +239,19 @@ fn query_lines(query: &QueryRows) -> Vec<String> {
     if query.rows.is_empty() {
         return vec![format!("{:<16} (no row)", query.query)];
     }
-    let mut lines: Vec<String> = query
-        .rows
-        .iter()
-        .enumerate()
-        .map(|(place, row)| format!("{:<16} {}", if place == 0 { query.query } else { "" }, cells(row)))
-        .collect();
+    let mut shown: Vec<(String, usize)> = Vec::new();
+    for row in &query.rows {
+        let row = cells(row);
+        match shown.last_mut().filter(|(last, _)| *last == row) {
+            Some((_, times)) => *times += 1,
+            None => shown.push((row, 1)),
+        }
+    }
+    let name = |place: usize| if place == 0 { query.query } else { "" };
+    let times = |times: usize| if times > 1 { format!("  ×{times}") } else { String::new() };
+    let rows = shown.iter().enumerate();
+    let mut lines: Vec<String> =
+        rows.map(|(place, (row, count))| format!("{:<16} {row}{}", name(place), times(*count))).collect();
     if query.more {
         lines.push(format!("{:<16} … and more", ""));
     }

@@ -21,7 +21,7 @@ pub struct Now<'a> {
 /// Why a report's sign-offs count no more, in words that follow the report's name; empty: they count.
 pub fn faults(connection: &mut DatabaseConnection, report: &Report, now: Now<'_>) -> Result<Vec<String>, StoreError> {
     let mut faults = Vec::new();
-    if !report.data.is_empty() && sha256(&report.data) != report.sha256 {
+    if !report.data.is_empty() && (sha256(&report.data) != report.sha256 || !is_told_by_its_data(report)) {
         faults.push(String::from("was altered since it was stored"));
     }
     if report.signatures.iter().any(|signature| !signature.sha256.is_empty() && signature.sha256 != report.sha256) {
@@ -42,6 +42,23 @@ pub fn faults(connection: &mut DatabaseConnection, report: &Report, now: Now<'_>
         faults.push(format!("was overtaken by report {newer}, which has differences that nobody explains"));
     }
     Ok(faults)
+}
+
+/// True if what is stored beside a report's data, where lists and gates read it, is what the data say.
+fn is_told_by_its_data(report: &Report) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        clean: bool,
+        as_of: Instant,
+        periods: Vec<String>,
+        file_sha256: String,
+    }
+    serde_json::from_str::<Told>(&report.data).is_ok_and(|told| {
+        told.clean == report.clean
+            && told.as_of == report.as_of
+            && told.periods == report.periods
+            && (report.file_sha256.is_empty() || told.file_sha256 == report.file_sha256)
+    })
 }
 
 /// The cohort of a flag's rules that was changed last, and when.

@@ -239,6 +239,7 @@ fn sort(facts: &mut ChargeFacts) {
     facts.old.sort_by_key(|part| (key(&part.payer), part.amount));
     facts.new.sort_by_key(|part| (key(&part.payer), part.amount));
     facts.groups.sort();
+    facts.groups.dedup();
     if let Some(effective) = &mut facts.effective {
         effective.sort_by_key(|part| (key(&part.payer), part.amount));
     }

@@ -65,7 +65,7 @@ impl<'a> CompareRequest<'a> {
 
 /// Whoever waits for a comparison. Every method has a default that goes on and keeps nothing.
 pub trait CompareWatcher {
-    /// `done` of `total` charges have been compared. False stops the comparison before its next chunk.
+    /// `done` of `total` charges have been compared. False stops the comparison before its next chunk, or before its answer.
     fn progress(&mut self, _done: u64, _total: u64) -> bool {
         true
     }
@@ -368,7 +368,10 @@ impl Run<'_> {
             let Some(next) = self.keep(watcher, &mut found, part)? else { break };
             from = Some(next);
         }
-        watcher.progress(self.total, self.total);
+        // Who said no while the last chunk was looked at wants no answer.
+        if !watcher.progress(self.total, self.total) {
+            return Ok(Compared::Stopped);
+        }
         Ok(Compared::Finished(Box::new(self.comparison(found)?)))
     }
 

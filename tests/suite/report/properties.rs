@@ -20,7 +20,7 @@ use super::model::{Expected, Routed, World};
 use super::worlds::{Case, Ids, any_case, clean_case};
 use crate::support::{Random, TestDatabase, each_database, full_length};
 
-const CHANGE: &str = "proofs";
+pub const CHANGE: &str = "proofs";
 
 /// No type says more than what the queries cast to.
 const SCHEMA: &str = "
@@ -313,7 +313,7 @@ fn conserves(world: &World, expected: &Expected, comparison: &Comparison) -> Res
 }
 
 /// Runs a property with a fixed seed, so that it does the same each time and everywhere.
-fn for_all(
+pub fn for_all(
     cases: u64,
     strategy: &impl proptest::strategy::Strategy<Value = Case>,
     property: impl Fn(&mut DatabaseConnection, &Case) -> Result<(), TestCaseError>,

@@ -113,6 +113,20 @@ impl CrashingCluster {
         self.identity.run(&mut stop).expect("an immediate shutdown");
     }
 
+    /// A hot standby of this cluster as it is now, following it.
+    pub fn standby(&self) -> Self {
+        let home =
+            tempfile::Builder::new().prefix("changeover-test-standby-").tempdir().expect("a temporary directory");
+        let identity = Identity::for_server(home.path()).expect("a user for the server");
+        let watchdog = identity.watchdog(&self.programs, home).expect("a watchdog");
+        let mut copy = Command::new(self.programs.join("pg_basebackup"));
+        copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync", "--dbname"]);
+        copy.arg(self.url()).arg("--pgdata").arg(watchdog.home.join("data"));
+        identity.run(&mut copy).expect("a copy of the cluster");
+        let port = identity.start_on_free_port(&self.programs, &watchdog.home, DURABLE).expect("the standby starts");
+        Self { programs: self.programs.clone(), identity, watchdog, port }
+    }
+
     /// Starts the server after a crash: it recovers from its log.
     pub fn recover(&self) {
         self.identity.start_on(&self.programs, &self.watchdog.home, self.port, DURABLE).expect("the cluster recovers");

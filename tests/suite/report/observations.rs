@@ -6,6 +6,8 @@ use changeover::store::observations::{Posted, Subject, last_hours, post, samples
 use changeover::store::{Origin, Store, observation_rules};
 use serde_json::{Value, json};
 
+use super::commands::{NAME, command, installed, report};
+use crate::examples::support::load_video_hosting;
 use crate::support::{Server, TestDatabase, changeover, each_database};
 
 const ORIGIN: Origin<'static> = Origin { actor: "ada", reason: "" };
@@ -137,5 +139,54 @@ fn over_http_applications_post_viewers_read_and_bad_lines_are_told() {
             metrics.contains("changeover_observations_total{outcome=\"compared\",subject=\"flag/f\"} 1"),
             "{metrics}"
         );
+    });
+}
+
+/// What was observed is in every form of the report, and the same as-of gives the same bytes whatever comes afterwards.
+#[test]
+fn a_report_tells_what_applications_observed_and_tells_it_again() {
+    each_database(|database| {
+        load_video_hosting(&mut database.connection(), 300, 81);
+        installed(&database);
+        let (store, subject) = (store(&database).0, Subject::change(&ChangeName::new(NAME).unwrap()));
+        let (now, hours) = (jiff::Timestamp::now(), |n: i64| jiff::SignedDuration::from_hours(n));
+        let at = |n: i64, id: &str, new: i64| {
+            let mut one = pair(id, json!(1), json!(new));
+            one["at"] = json!((now - hours(n)).to_string());
+            one
+        };
+        post(&store, &subject, &batch(&[at(2, "a", 1), at(2, "b", 2), at(3, "c", 1)])).unwrap();
+        let as_of = (now - jiff::SignedDuration::from_secs(5)).to_string();
+        let arguments = [NAME, "--as-of", as_of.as_str()];
+        let first = report(&database, &arguments, 0);
+        let observed = &first["data"]["observations"];
+        assert_eq!(observed.as_array().unwrap().len(), 1, "{observed}");
+        assert_eq!(
+            (&observed[0]["operation"], &observed[0]["compared"], &observed[0]["mismatches"]),
+            (&json!("invoice"), &json!(3), &json!(1))
+        );
+        assert_eq!((&observed[0]["latency_old"]["count"], &observed[0]["calls"]), (&json!(3), &json!(6)));
+        assert!(observed[0].get("samples").is_none(), "newer samples take the place of older ones");
+        let schema: Value = serde_json::from_str(changeover::report::SCHEMA).unwrap();
+        assert_eq!(super::schema::faults(&schema, &first), Vec::<String>::new());
+
+        // Many more of the same place push the sample out of what is kept; those of the running hour are the next report's.
+        let flood: Vec<Value> = (0..60).map(|n| pair(&format!("n{n}"), json!(1), json!(2))).collect();
+        post(&store, &subject, &batch(&flood)).unwrap();
+        let again = report(&database, &arguments, 0);
+        assert_eq!(again["sha256"], first["sha256"]);
+
+        let id = first["id"].as_str().unwrap();
+        let show =
+            |more: &[&str]| command(&database).args(["report", "show", id]).args(more).run().expect_code(0).stdout;
+        let text = show(&[]);
+        assert!(text.contains("What applications observed") && text.contains("33.3 %"), "{text}");
+        let page = show(&["--format", "html"]);
+        assert!(page.contains("id=\"observed\"") && page.contains(">invoice<"), "{page}");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("set");
+        show(&["--format", "csv", "--out", path.to_str().unwrap()]);
+        let rows = std::fs::read_to_string(path.join("observations.csv")).unwrap();
+        assert!(rows.lines().nth(1).unwrap().starts_with("invoice,3,1,0,0,0,6,3,"), "{rows}");
     });
 }

@@ -97,7 +97,7 @@ impl ChargeFacts {
             ChargeClass::RefundDrift => self.refund_drift(),
             ChargeClass::UnexpectedPayer => self.unexpected(),
             ChargeClass::SamePayer => {
-                vec![format!("Old and new take the same of the same: {}.", self.shares(&self.new))]
+                vec![format!("Old and new allocate the same to the same: {}.", self.shares(&self.new))]
             }
             ChargeClass::SplitExpected | ChargeClass::MovedExpected => self.as_expected(),
         };
@@ -117,16 +117,16 @@ impl ChargeFacts {
         }
     }
 
-    /// `5.00 EUR of payer 7, 5.00 EUR of payer 9`
+    /// `5.00 EUR to payer 7, 5.00 EUR to payer 9`
     #[must_use]
     pub fn shares(&self, parts: &[PayerPart]) -> String {
         let named: Vec<String> = parts
             .iter()
             .take(LINES_MAX)
-            .map(|part| format!("{} of {}", self.money(part.amount), payer(part.payer.as_deref())))
+            .map(|part| format!("{} to {}", self.money(part.amount), payer(part.payer.as_deref())))
             .collect();
         match parts.len().saturating_sub(named.len()) {
-            0 if named.is_empty() => String::from("nothing of anybody"),
+            0 if named.is_empty() => String::from("nothing to anybody"),
             0 => named.join(", "),
             more => format!("{} and {more} more", named.join(", ")),
         }
@@ -226,7 +226,7 @@ impl ChargeFacts {
         let Some(recorded) = &self.recorded else { return Vec::new() };
         if self.charge.is_none() {
             let mut reasons = vec![String::from("The charge is gone since its period closed.")];
-            reasons.push(format!("Then the old model had {}.", self.shares(&recorded.old)));
+            reasons.push(format!("Then the old model allocated {}.", self.shares(&recorded.old)));
             return reasons;
         }
         if recorded.old.is_empty() && recorded.new.as_ref().is_none_or(Vec::is_empty) {
@@ -239,7 +239,7 @@ impl ChargeFacts {
         for (name, then, now) in models {
             if let Some(then) = then.filter(|then| sorted(then) != sorted(now)) {
                 reasons.push(format!(
-                    "The {name} model had {} when the period closed, and has {} now.",
+                    "The {name} model allocated {} when the period closed, and allocates {} now.",
                     self.shares(then),
                     self.shares(now)
                 ));
@@ -323,7 +323,7 @@ impl ChargeFacts {
 
     fn as_expected(&self) -> Vec<String> {
         let mut reasons = vec![format!(
-            "The old model takes {}; the new one takes {}.",
+            "The old model allocates {}; the new one {}.",
             self.shares(&self.old),
             self.shares(&self.new)
         )];
@@ -390,7 +390,7 @@ mod tests {
         strange.is_closed = true;
         assert_eq!(strange.reasons(ChargeClass::UnexpectedPayer).len(), 1);
         let orphan = ChargeFacts { new: vec![part("7", 5)], ..ChargeFacts::default() };
-        assert!(orphan.reasons(ChargeClass::Orphan)[1].contains("`new` allocates it all the same: 5 of payer 7"));
+        assert!(orphan.reasons(ChargeClass::Orphan)[1].contains("`new` allocates it all the same: 5 to payer 7"));
     }
 
     #[test]
@@ -416,7 +416,9 @@ mod tests {
         let told = moved.reasons(ChargeClass::FrozenChanged);
         assert_eq!(
             told,
-            ["The old model had 10.00 EUR of payer 8 when the period closed, and has 10.00 EUR of payer 7 now."]
+            [
+                "The old model allocated 10.00 EUR to payer 8 when the period closed, and allocates 10.00 EUR to payer 7 now."
+            ]
         );
     }
 }

@@ -167,7 +167,10 @@ fn a_closed_period_says_what_it_recorded_and_over_http_any_viewer_may_ask() {
             .unwrap();
         let (moved, text) = explain(&database, id, 1);
         assert_eq!(moved["class"], "frozen_changed", "{moved}");
-        assert!(text.contains("when the period closed, and has") && text.contains("Its period closed at"), "{text}");
+        assert!(
+            text.contains("when the period closed, and allocates") && text.contains("Its period closed at"),
+            "{text}"
+        );
         connection.batch(&format!("DELETE FROM charges WHERE id = {id}")).unwrap();
         connection.batch(&format!("DELETE FROM charge_allocations WHERE charge_id = {id}")).unwrap();
         let (gone, text) = explain(&database, id, 1);

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::error::RoutingError;
 use super::moves::{Move, MoveReceipt, move_locked};
-use super::record::{Mark, find_side, insert_absent, sides_of};
+use super::record::{Mark, find_side, insert_absent, is_among, sides_of};
 use super::routed::{Hold, RoutedChange, lock_standing};
 use super::side::{GroupId, Side};
 use crate::database::{DatabaseConnection, Value};
@@ -84,8 +84,8 @@ pub fn move_groups(
     })
 }
 
-/// Two statements of the history's and the assignments' rows, and one that adds what was not there. SQLite numbers parameters as they first
-/// appear, so both statements name them in one order.
+/// Writes the history first, while the image before is there. SQLite numbers parameters as they first appear, so the statements name them in
+/// one order.
 fn write(
     connection: &mut DatabaseConnection,
     change: &ChangeName,
@@ -94,19 +94,24 @@ fn write(
 ) -> Result<(), RoutingError> {
     let dialect = connection.dialect();
     let (assignments, history) = (own(dialect, "assignment"), own(dialect, "assignment_history"));
+    let these = format!("change = $5 AND period = $6 AND {}", is_among(dialect, 7));
+    let remember = format!(
+        "INSERT INTO {history} (action, side, at, actor, reason, change, period, group_id,
+             before_side, before_at, before_actor, before_reason, before_flag_version)
+         SELECT 'move', CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), change, period, group_id,
+             side, at, actor, reason, flag_version
+         FROM {assignments} WHERE {these}"
+    );
+    let update = format!(
+        "UPDATE {assignments} SET side = $1, at = $2, actor = $3, reason = $4, flag_version = NULL WHERE {these}"
+    );
     let source = match dialect {
         Dialect::Postgres => "json_array_elements_text(CAST($7 AS json)) AS g(value)",
         Dialect::Sqlite => "json_each($7) AS g",
     };
-    let remember = format!(
-        "INSERT INTO {history} (action, side, at, actor, reason, change, period, group_id,
-             before_side, before_at, before_actor, before_reason, before_flag_version)
-         SELECT 'move', $1, $2, $3, $4, $5, $6, g.value, s.side, s.at, s.actor, s.reason, s.flag_version
-         FROM {source} LEFT JOIN {assignments} s ON s.change = $5 AND s.period = $6 AND s.group_id = g.value"
-    );
-    let update = format!(
-        "UPDATE {assignments} SET side = $1, at = $2, actor = $3, reason = $4, flag_version = NULL
-         WHERE change = $5 AND period = $6 AND group_id IN (SELECT g.value FROM {source})"
+    let remember_first = format!(
+        "INSERT INTO {history} (action, side, at, actor, reason, change, period, group_id)
+         SELECT 'move', $1, $2, $3, $4, $5, $6, g.value FROM {source}"
     );
     let values = |groups: &[&GroupId]| -> Vec<Value> {
         vec![
@@ -119,9 +124,9 @@ fn write(
             serde_json::json!(groups).to_string().into(),
         ]
     };
-    let both: Vec<&GroupId> = other.iter().chain(absent).copied().collect();
-    connection.execute(&remember, &values(&both))?;
+    connection.execute(&remember, &values(other))?;
     connection.execute(&update, &values(other))?;
+    connection.execute(&remember_first, &values(absent))?;
     let mark = Mark { at: wanted.at.as_micros(), actor: wanted.actor, reason: wanted.reason, flag_version: None };
     insert_absent(connection, change, wanted.period, wanted.side, absent.iter().copied(), &mark)?;
     Ok(())

@@ -5,8 +5,8 @@
 //! *sections*, told apart by the first column; [`SECTION_TEXTS`] and [`SECTION_NUMBERS`] say how wide it is. All values leave as text:
 //! sums on PostgreSQL are `numeric` and may exceed 64 bits; on SQLite `sum()` fails on overflow rather than round.
 //!
-//! Nearly all charges have one row in each query. For them, the *facts* that one grouping of each query gives say everything. Only charges
-//! with several rows in one of the queries are looked at payer by payer (*details*).
+//! The rows of both sides and of the expected payers are put next to each other once, by charge and payer (*pairs*). All that is said of a
+//! charge (*detail*) and all that is said of a payer are sums over pairs.
 
 use super::closed;
 use super::compare_input;
@@ -27,52 +27,87 @@ pub const SECTION_NUMBERS: usize = 15;
 #[must_use]
 pub fn compare(query: &CompareQuery<'_>) -> String {
     let mut parts = compare_input::inputs(query);
+    parts.push(pairs(query));
+    parts.push(detail(query));
     parts.extend(grouped(query));
     parts.push(facts(query));
-    parts.push(pairs(query));
-    parts.push(String::from(DETAIL));
     if query.allocation.reverses.is_some() {
         parts.push(drift(query));
     }
     parts.extend(query.closed.map(|closed| closed::frozen(query, closed)));
     parts.push(judged(query));
-    parts.push(payer_totals());
+    parts.push(String::from(PAYER_TOTALS));
     format!("WITH {}\n{}", parts.join(",\n"), sections(query))
 }
 
-/// One row for each charge of each query.
-fn grouped(query: &CompareQuery<'_>) -> Vec<String> {
-    let amount = query.sum("amount");
-    let side = |name: &str, more: &str| {
-        format!(
-            "{name}_of AS NOT MATERIALIZED (
-  SELECT charge_id, count(*) AS times, count(amount) AS sound, {amount} AS amount, min(payer) AS payer, count(payer) AS named{more}
-  FROM {name}_input GROUP BY charge_id)"
-        )
+/// One row for each charge and payer, the sides next to each other.
+fn pairs(query: &CompareQuery<'_>) -> String {
+    let nothing = no_amount(query);
+    let has_currency = query.columns.new_has_currency;
+    let (no_currency, currency, currencies) = if has_currency {
+        (", CAST(NULL AS text)", ", currency", ", min(currency) AS currency_min, max(currency) AS currency_max")
+    } else {
+        ("", "", "")
     };
-    let currency = if query.columns.new_has_currency {
-        ", min(currency) AS currency_min, max(currency) AS currency_max"
+    let mut sides = vec![
+        format!(
+            "SELECT charge_id, payer, 1 AS old_row, amount AS old_part, 0 AS new_row, {nothing} AS new_part, 0 AS expected{} FROM old_input",
+            if has_currency { ", CAST(NULL AS text) AS currency" } else { "" }
+        ),
+        format!("SELECT charge_id, payer, 0, {nothing}, 1, amount, 0{currency} FROM new_input"),
+    ];
+    if query.allocation.expected_payers.is_some() {
+        sides.push(format!("SELECT charge_id, payer, 0, {nothing}, 0, {nothing}, 1{no_currency} FROM expected_input"));
+    }
+    // PostgreSQL adds small integers up faster than large ones, whose sum is a numeric.
+    format!(
+        "pair AS MATERIALIZED (
+  SELECT charge_id, payer, CAST(sum(old_row) AS integer) AS old_rows, CAST(count(old_part) AS integer) AS old_sound,
+    coalesce({old}, 0) AS old_amount, CAST(sum(new_row) AS integer) AS new_rows, CAST(count(new_part) AS integer) AS new_sound,
+    coalesce({new}, 0) AS new_amount, min(new_part) AS smallest, max(new_part) AS largest, max(expected) AS expected{currencies}
+  FROM (\n    {sides}\n  ) part
+  GROUP BY charge_id, payer)",
+        old = query.sum("old_part"),
+        new = query.sum("new_part"),
+        sides = sides.join("\n    UNION ALL ")
+    )
+}
+
+/// What pairs say of each charge.
+fn detail(query: &CompareQuery<'_>) -> String {
+    let currencies = if query.columns.new_has_currency {
+        ", min(currency_min) AS currency_min, max(currency_max) AS currency_max"
     } else {
         ""
     };
-    let mut grouped = vec![
-        side("old", ""),
-        side("new", &format!(", min(amount) AS smallest, max(amount) AS largest{currency}")),
-        String::from(
-            "group_of AS NOT MATERIALIZED (SELECT charge_id, count(*) AS times FROM group_input GROUP BY charge_id)",
-        ),
-    ];
-    if query.allocation.expected_payers.is_some() {
-        grouped.push(String::from(
-            "expected_of AS NOT MATERIALIZED (
-  SELECT charge_id, count(*) AS times, min(payer) AS payer FROM expected_input GROUP BY charge_id)",
-        ));
-    }
+    format!(
+        "detail AS (
+  SELECT charge_id, sum(old_rows) AS old_rows, {old} AS old_amount, sum(new_rows) AS new_rows, {new} AS new_amount,
+    min(smallest) AS smallest, max(largest) AS largest, max(new_rows) AS new_rows_of_a_payer,
+    sum(old_rows - old_sound + new_rows - new_sound) AS unsound,
+    count(CASE WHEN payer IS NULL AND old_rows + new_rows > 0 THEN 1 END) AS nobody,
+    count(CASE WHEN old_rows > 0 AND new_rows = 0 THEN 1 END) AS gone,
+    count(CASE WHEN (old_rows > 0 AND new_rows = 0) OR (old_rows = 0 AND new_rows > 0) OR old_amount <> new_amount
+               THEN 1 END) AS different,
+    count(CASE WHEN new_rows > 0 AND expected = 0 THEN 1 END) AS unexpected,
+    count(CASE WHEN new_rows = 0 AND expected = 1 THEN 1 END) AS missing{currencies}
+  FROM pair GROUP BY charge_id)",
+        old = query.sum("old_amount"),
+        new = query.sum("new_amount")
+    )
+}
+
+/// One row for each charge of the queries that say nothing of payers.
+fn grouped(query: &CompareQuery<'_>) -> Vec<String> {
+    let mut grouped = vec![String::from(
+        "group_of AS NOT MATERIALIZED (SELECT charge_id, count(*) AS times FROM group_input GROUP BY charge_id)",
+    )];
     if query.effective.is_some() {
         grouped.push(format!(
             "effective_of AS NOT MATERIALIZED (
   SELECT charge_id, count(*) AS times, {amount} AS amount, max(CASE WHEN side = 'new' THEN 1 ELSE 0 END) AS on_new
-  FROM effective_input GROUP BY charge_id)"
+  FROM effective_input GROUP BY charge_id)",
+            amount = query.sum("amount")
         ));
     }
     grouped
@@ -80,76 +115,31 @@ fn grouped(query: &CompareQuery<'_>) -> Vec<String> {
 
 /// One row for each charge, with what each query says of it.
 fn facts(query: &CompareQuery<'_>) -> String {
-    let nothing = "CAST(NULL AS text)";
-    let (currency_min, currency_max) =
-        if query.columns.new_has_currency { ("n.currency_min", "n.currency_max") } else { (nothing, nothing) };
-    let expected = query.allocation.expected_payers.is_some();
-    let (complex, as_expected, join_expected) = if expected {
-        (
-            " OR e.times > 1",
-            "CASE WHEN e.times = 1 AND e.payer = n.payer THEN 1 ELSE 0 END",
-            "\n  LEFT JOIN expected_of e ON e.charge_id = c.charge_id",
-        )
-    } else {
-        ("", "0", "")
-    };
+    let currencies = if query.columns.new_has_currency { "d.currency_min, d.currency_max, " } else { "" };
     let (effective, join_effective) = if query.effective.is_some() {
         (
             "coalesce(v.times, 0) AS effective_rows, coalesce(v.amount, 0) AS effective_amount, coalesce(v.on_new, 0) AS on_new",
             "\n  LEFT JOIN effective_of v ON v.charge_id = c.charge_id",
         )
     } else {
-        ("coalesce(o.times, 0) AS effective_rows, coalesce(o.amount, 0) AS effective_amount, 0 AS on_new", "")
+        ("coalesce(d.old_rows, 0) AS effective_rows, coalesce(d.old_amount, 0) AS effective_amount, 0 AS on_new", "")
+    };
+    // PostgreSQL keeps them by itself if they are read twice.
+    let kept = match query.dialect {
+        Dialect::Postgres => "",
+        Dialect::Sqlite => "MATERIALIZED ",
     };
     format!(
-        "facts AS MATERIALIZED (
+        "facts AS {kept}(
   SELECT c.charge_id, c.period, c.currency, c.amount, c.asked, c.times,
-    coalesce(o.times, 0) AS old_rows, coalesce(o.amount, 0) AS old_amount, o.payer AS old_payer,
-    coalesce(n.times, 0) AS new_rows, coalesce(n.amount, 0) AS new_amount, n.payer AS new_payer, n.smallest, n.largest,
-    {currency_min} AS currency_min, {currency_max} AS currency_max,
-    CASE WHEN o.named < o.times OR n.named < n.times THEN 1 ELSE 0 END AS nobody,
+    coalesce(d.old_rows, 0) AS old_rows, coalesce(d.old_amount, 0) AS old_amount,
+    coalesce(d.new_rows, 0) AS new_rows, coalesce(d.new_amount, 0) AS new_amount, d.smallest, d.largest, {currencies}
+    d.new_rows_of_a_payer, d.nobody, d.gone, d.different, d.unexpected, d.missing,
     {effective}, CASE WHEN g.times IS NULL THEN 1 ELSE 0 END AS ungrouped,
-    CASE WHEN o.times > 1 OR n.times > 1{complex} THEN 1 ELSE 0 END AS complex,
-    CASE WHEN o.times = 1 AND n.times = 1 AND (o.payer = n.payer OR (o.payer IS NULL AND n.payer IS NULL)) THEN 1 ELSE 0 END AS same,
-    {as_expected} AS as_expected,
-    CASE WHEN c.suspect = 1 OR o.sound < o.times OR n.sound < n.times OR g.times > 1 THEN 1 ELSE 0 END AS suspect
+    CASE WHEN c.suspect = 1 OR d.unsound > 0 OR g.times > 1 THEN 1 ELSE 0 END AS suspect
   FROM charge c
-  LEFT JOIN old_of o ON o.charge_id = c.charge_id
-  LEFT JOIN new_of n ON n.charge_id = c.charge_id
-  LEFT JOIN group_of g ON g.charge_id = c.charge_id{join_expected}{join_effective})"
-    )
-}
-
-/// Charges that are not told by one row of each query, one row for each of their payers, the sides next to each other. SQLite takes a cross
-/// join in the order in which it is written: then it reads each side once and finds the facts by an index that it makes, instead of reading
-/// all of a side for every charge where ids are text.
-fn pairs(query: &CompareQuery<'_>) -> String {
-    let mut sides = vec![
-        "SELECT f.charge_id, f.currency, o.payer, 1 AS old_row, o.amount AS old_part, 0 AS new_row, NULL AS new_part, 0 AS expected
-    FROM old_input o CROSS JOIN facts f WHERE f.charge_id = o.charge_id AND f.complex = 1 AND f.asked = 1"
-            .replace("NULL AS", &format!("{} AS", no_amount(query))),
-        format!(
-            "SELECT f.charge_id, f.currency, n.payer, 0, {}, 1, n.amount, 0
-    FROM new_input n CROSS JOIN facts f WHERE f.charge_id = n.charge_id AND f.complex = 1 AND f.asked = 1",
-            no_amount(query)
-        ),
-    ];
-    if query.allocation.expected_payers.is_some() {
-        sides.push(format!(
-            "SELECT f.charge_id, f.currency, e.payer, 0, {nothing}, 0, {nothing}, 1
-    FROM expected_input e CROSS JOIN facts f WHERE f.charge_id = e.charge_id AND f.complex = 1 AND f.asked = 1",
-            nothing = no_amount(query)
-        ));
-    }
-    format!(
-        "pair AS MATERIALIZED (
-  SELECT charge_id, currency, payer, sum(old_row) AS old_rows, coalesce({old}, 0) AS old_amount,
-    sum(new_row) AS new_rows, coalesce({new}, 0) AS new_amount, max(expected) AS expected
-  FROM (\n    {sides}\n  ) part
-  GROUP BY charge_id, currency, payer)",
-        old = query.sum("old_part"),
-        new = query.sum("new_part"),
-        sides = sides.join("\n    UNION ALL ")
+  LEFT JOIN detail d ON d.charge_id = c.charge_id
+  LEFT JOIN group_of g ON g.charge_id = c.charge_id{join_effective})"
     )
 }
 
@@ -160,16 +150,6 @@ fn no_amount(query: &CompareQuery<'_>) -> &'static str {
         _ => "CAST(NULL AS bigint)",
     }
 }
-
-/// What the classes need to know of charges that are looked at payer by payer.
-const DETAIL: &str = "detail AS (
-  SELECT charge_id, max(new_rows) AS new_rows_of_a_payer,
-    sum(CASE WHEN old_rows > 0 AND new_rows = 0 THEN 1 ELSE 0 END) AS gone,
-    sum(CASE WHEN (old_rows > 0 AND new_rows = 0) OR (old_rows = 0 AND new_rows > 0) OR old_amount <> new_amount
-             THEN 1 ELSE 0 END) AS different,
-    sum(CASE WHEN new_rows > 0 AND expected = 0 THEN 1 ELSE 0 END) AS unexpected,
-    sum(CASE WHEN new_rows = 0 AND expected = 1 THEN 1 ELSE 0 END) AS missing
-  FROM pair GROUP BY charge_id)";
 
 /// Refunds that do not undo what they reverse: nothing is there to be undone, it is in another currency, or it has the same sign, so that
 /// what was taken is taken again. A full refund mirrors its charge unit for unit. The parts of a partial one are in proportion: both sides
@@ -253,12 +233,17 @@ fn judged(query: &CompareQuery<'_>) -> String {
     };
     let mut arms = vec![
         String::from("WHEN f.asked = 0 THEN 'elsewhere'"),
-        format!("WHEN f.old_rows = 0 OR f.new_rows = 0 OR f.nobody = 1{effective_missing} THEN 'unallocated'"),
-        String::from("WHEN f.currency_min <> f.currency OR f.currency_max <> f.currency THEN 'currency'"),
-        String::from("WHEN d.new_rows_of_a_payer > 1 THEN 'duplicate'"),
+        format!("WHEN f.old_rows = 0 OR f.new_rows = 0 OR f.nobody > 0{effective_missing} THEN 'unallocated'"),
+        String::from("WHEN f.new_rows_of_a_payer > 1 THEN 'duplicate'"),
         format!("WHEN f.old_amount <> f.amount OR f.new_amount <> f.amount{effective_differs} THEN 'not_conserved'"),
         String::from("WHEN f.smallest < 0 AND f.largest > 0 THEN 'mixed_sign'"),
     ];
+    if query.columns.new_has_currency {
+        arms.insert(
+            2,
+            String::from("WHEN f.currency_min <> f.currency OR f.currency_max <> f.currency THEN 'currency'"),
+        );
+    }
     if query.closed.is_some() {
         arms.push(String::from("WHEN z.charge_id IS NOT NULL THEN 'frozen_changed'"));
     }
@@ -276,7 +261,7 @@ fn judged(query: &CompareQuery<'_>) -> String {
         "judged AS (
   SELECT f.*,
     CASE\n      {arms}\n    END AS class
-  FROM facts f LEFT JOIN detail d ON d.charge_id = f.charge_id{join_drift}{join_frozen})",
+  FROM facts f{join_drift}{join_frozen})",
         arms = arms.join("\n      ")
     )
 }
@@ -284,16 +269,16 @@ fn judged(query: &CompareQuery<'_>) -> String {
 /// The arms that look at who pays. In an open period the payers are exactly the expected ones, so one who is missing counts as
 /// well. A closed period keeps the payers that it had, so there only a payer without any claim is unexpected.
 fn payer_arms(query: &CompareQuery<'_>) -> Vec<String> {
-    let same = String::from("WHEN (f.complex = 1 AND d.different = 0) OR f.same = 1 THEN 'same_payer'");
-    let divided = String::from("WHEN d.gone = 0 THEN 'split_expected'");
+    let same = String::from("WHEN f.different = 0 THEN 'same_payer'");
+    let divided = String::from("WHEN f.gone = 0 THEN 'split_expected'");
     if query.allocation.expected_payers.is_none() {
         // Nothing says who should pay: whoever takes over from the old payer is unexpected.
         return vec![same, divided, String::from("ELSE 'unexpected_payer'")];
     }
-    let strange = "d.unexpected > 0 OR (f.complex = 0 AND f.as_expected = 0)";
+    let strange = "f.unexpected > 0";
     let strangers = format!("WHEN {strange} THEN 'unexpected_payer'");
     let otherwise = String::from("ELSE 'moved_expected'");
-    let exactly = format!("{strange} OR d.missing > 0");
+    let exactly = format!("{strange} OR f.missing > 0");
     match query.closed_before.filter(|period| !period.is_empty()) {
         None => vec![format!("WHEN {exactly} THEN 'unexpected_payer'"), same, divided, otherwise],
         Some(period) => {
@@ -307,24 +292,16 @@ fn payer_arms(query: &CompareQuery<'_>) -> Vec<String> {
     }
 }
 
-/// What each payer pays by the old and by the new model, in each currency, and what of it moves.
-fn payer_totals() -> String {
-    let simple = "FROM facts f WHERE f.asked = 1 AND f.complex = 0";
-    format!(
-        "payer_total AS (
-  SELECT currency, payer, sum(old_amount) AS old_amount,
-    sum(CASE WHEN new_amount < old_amount THEN old_amount - new_amount END) AS moved_out,
-    sum(CASE WHEN new_amount > old_amount THEN new_amount - old_amount END) AS moved_in,
-    count(CASE WHEN new_amount <> old_amount THEN 1 END) AS charges
-  FROM (
-    SELECT f.currency, f.old_payer AS payer, f.old_amount, CASE WHEN f.same = 1 THEN f.new_amount ELSE 0 END AS new_amount
-    {simple} AND f.old_rows = 1
-    UNION ALL SELECT f.currency, f.new_payer, 0, f.new_amount {simple} AND f.new_rows = 1 AND f.same = 0
-    UNION ALL SELECT p.currency, p.payer, p.old_amount, p.new_amount FROM pair p WHERE p.old_rows + p.new_rows > 0
-  ) paid
-  GROUP BY currency, payer)"
-    )
-}
+/// What each payer pays by the old and by the new model, in each currency, and what of it moves. SQLite takes a cross join in the order in
+/// which it is written: it reads the pairs once and finds the charges by an index that it makes.
+const PAYER_TOTALS: &str = "payer_total AS (
+  SELECT c.currency, p.payer, sum(p.old_amount) AS old_amount,
+    sum(CASE WHEN p.new_amount < p.old_amount THEN p.old_amount - p.new_amount END) AS moved_out,
+    sum(CASE WHEN p.new_amount > p.old_amount THEN p.new_amount - p.old_amount END) AS moved_in,
+    count(CASE WHEN p.new_amount <> p.old_amount THEN 1 END) AS charges
+  FROM pair p CROSS JOIN charge c
+  WHERE c.charge_id = p.charge_id AND c.asked = 1 AND p.old_rows + p.new_rows > 0
+  GROUP BY c.currency, p.payer)";
 
 /// The columns of the section `class`.
 const CLASS_NUMBERS: [&str; 15] = [

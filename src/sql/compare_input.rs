@@ -135,7 +135,8 @@ fn fault(query: &CompareQuery<'_>, columns: &[&str]) -> String {
     )
 }
 
-/// The named subqueries that everything else stands on. None is kept: each use reads the rows that it needs by itself.
+/// The named subqueries that everything else stands on. None of the large ones is kept but `charge`: each use reads the rows that it needs by
+/// itself.
 pub(super) fn inputs(query: &CompareQuery<'_>) -> Vec<String> {
     let allocation = query.allocation;
     let id = query.id("q.charge_id");
@@ -187,7 +188,7 @@ fn reversed(query: &CompareQuery<'_>) -> String {
     }
 }
 
-/// `charge_input`, as the query has it, and `charge`, one row for each id.
+/// `charge_input`, as the query has it, and `charge`, one row for each id, which several others read.
 fn charge_input(query: &CompareQuery<'_>, id: &str, scope: &str) -> String {
     let asked = if query.periods.is_empty() {
         String::from("1")
@@ -201,7 +202,7 @@ fn charge_input(query: &CompareQuery<'_>, id: &str, scope: &str) -> String {
     {amount} AS amount,
     {fault} AS fault, CAST(q.amount AS text) AS shown
   FROM {query} q WHERE {scope}),
-charge AS NOT MATERIALIZED (
+charge AS MATERIALIZED (
   SELECT charge_id, min(period) AS period, min(currency) AS currency, min(amount) AS amount, count(*) AS times,
     CASE WHEN count(*) = 1 AND count(period) = 1 AND count(currency) = 1 AND count(amount) = 1 THEN 0 ELSE 1 END AS suspect,
     {asked} AS asked

@@ -155,7 +155,13 @@ impl CompareWatcher for Counting {
 fn once(url: &str, chunk_charges: u64) {
     let mut connection = open(url);
     let allocation = allocation();
-    let request = CompareRequest { use_effective_view: false, chunk_charges, ..CompareRequest::of(&allocation) };
+    let beside: DatabaseUrl = url.parse().expect("a database URL");
+    let request = CompareRequest {
+        use_effective_view: false,
+        chunk_charges,
+        beside: Some(&beside),
+        ..CompareRequest::of(&allocation)
+    };
     let mut counting = Counting::default();
     let begun = Instant::now();
     let comparison: Comparison = compare(&mut connection, &request, &mut counting)

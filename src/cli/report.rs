@@ -221,6 +221,7 @@ fn run_report(settings: &Settings, output: &Output, arguments: &RunArguments) ->
         checksums: arguments.checksums,
         exceptions_max: arguments.exceptions_max,
         movers_max: arguments.movers_max,
+        beside: Some(application.url()),
         ..RunOptions::of(as_of, &settings.actor)
     };
     let mut connection = application.connection()?;

@@ -41,6 +41,7 @@ pub fn run(surroundings: &Surroundings, run: &Run) -> Result<Outcome, WorkError>
         movers_max: arguments.movers_max,
         since: arguments.since.as_deref(),
         checksums: arguments.checksums,
+        beside: Some(surroundings.reports.url()),
         id: Some(&arguments.report),
     };
     let began = std::time::Instant::now();

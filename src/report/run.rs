@@ -7,7 +7,7 @@ use super::document::{Basis, Beside, DeclaredLoss, Report, ReportError, SignOff,
 use super::keeping::{Keeper, Telling, exceptions_sha256};
 use super::observed::Observed;
 use crate::change::{Block, ChangeFile, Loss};
-use crate::database::{DatabaseConnection, DatabaseError};
+use crate::database::{DatabaseConnection, DatabaseError, DatabaseUrl};
 use crate::primitives::{ChangeName, Instant, NoPeriod, Period};
 use crate::store::audit::{self, AuditEntry};
 use crate::store::explanations::{self, StoredExplanation};
@@ -37,6 +37,8 @@ pub struct RunOptions<'a> {
     pub since: Option<&'a str>,
     /// True: keep checksums, so that a later report since this one reads only what has changed.
     pub checksums: bool,
+    /// Where the comparison may open a second connection to the database that it reads, to be faster (PostgreSQL only).
+    pub beside: Option<&'a DatabaseUrl>,
     /// The id that the report will have: a run that died with it is gone on with. Nothing: a new one.
     pub id: Option<&'a str>,
 }
@@ -53,6 +55,7 @@ impl<'a> RunOptions<'a> {
             movers_max: Self::MOVERS_MAX,
             since: None,
             checksums: false,
+            beside: None,
             id: None,
         }
     }
@@ -130,6 +133,7 @@ pub fn run(
         movers_max: options.movers_max,
         asked_charges: &asked,
         checksums: options.checksums || options.since.is_some(),
+        beside: options.beside,
         ..CompareRequest::of(allocation)
     };
     let compared =

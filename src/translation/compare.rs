@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use super::closing::find_closed;
-use super::compare_chunk::{Chunk, Kept};
+use super::compare_beside;
+use super::compare_chunk::{Answer, Chunk, Kept};
 use super::compare_chunks::{self, Range, Wish};
 use super::compare_columns::{find_effective_view, look};
 use super::compare_rows::{Line, refuse_faults};
@@ -13,7 +14,7 @@ use super::error::TranslationError;
 use super::payer_totals::PayerTotals;
 use crate::allocation::{ComparePart, Comparison, EffectiveSource, ExceptionLine};
 use crate::change::Allocation;
-use crate::database::{DatabaseConnection, DatabaseError};
+use crate::database::{DatabaseConnection, DatabaseError, DatabaseUrl};
 use crate::primitives::{ChangeName, Dialect, exponent_of};
 use crate::sql::closed::Closed;
 use crate::sql::compare::{ColumnKinds, CompareQuery, Scope};
@@ -40,6 +41,8 @@ pub struct CompareRequest<'a> {
     pub asked_charges: &'a [String],
     /// How many charges to look at in one statement; 0: whatever pays. The answer is the same whatever it is.
     pub chunk_charges: u64,
+    /// Where a second connection to the same database is opened, so that two chunks are compared at once (PostgreSQL only).
+    pub beside: Option<&'a DatabaseUrl>,
     /// True if parts get a checksum of what they were made of, so that a later comparison can tell which chunks have changed.
     pub checksums: bool,
 }
@@ -58,6 +61,7 @@ impl<'a> CompareRequest<'a> {
             movers_max: 15,
             asked_charges: &[],
             chunk_charges: 0,
+            beside: None,
             checksums: false,
         }
     }
@@ -209,19 +213,19 @@ pub fn compare(
         return Err(CompareError::ScaleOnSqlite);
     }
     if connection.is_in_transaction()? {
-        return compare_in_transaction(connection, request, watcher, false);
+        // Nobody else sees what the caller's transaction has written.
+        let request = CompareRequest { beside: None, ..request.clone() };
+        return compare_in_transaction(connection, &request, watcher, false);
     }
+    let beside = request.beside.filter(|_| compare_beside::is_possible(connection));
     connection.in_snapshot(|connection| {
         if connection.dialect() == Dialect::Postgres {
-            connection.query(MORE_MEMORY, &[])?;
+            connection.query(compare_beside::MORE_MEMORY, &[])?;
         }
-        compare_in_transaction(connection, request, watcher, true)
+        let request = CompareRequest { beside, ..request.clone() };
+        compare_in_transaction(connection, &request, watcher, true)
     })
 }
-
-/// A chunk's hash tables fit into this much; only for this transaction, and never less than is set.
-const MORE_MEMORY: &str = "SELECT set_config('work_mem', '64MB', true) FROM pg_settings
-  WHERE name = 'work_mem' AND CAST(setting AS bigint) < 65536";
 
 fn compare_in_transaction(
     connection: &mut DatabaseConnection,
@@ -311,6 +315,9 @@ struct Run<'a> {
 /// What has been found so far.
 #[derive(Default)]
 struct Found {
+    /// A second connection that sees the same, and what it found out of a later chunk.
+    beside: Option<DatabaseConnection>,
+    ahead: Option<(Range, Answer)>,
     sums: Sums,
     payers: PayerTotals,
     charges: u64,
@@ -328,6 +335,7 @@ impl Run<'_> {
         let mut found = Found::default();
         let mut from = None;
         let mut ranges: VecDeque<Range> = VecDeque::new();
+        let mut beside = self.request.beside;
         loop {
             if !watcher.progress(found.charges, self.total) {
                 return Ok(Compared::Stopped);
@@ -356,7 +364,10 @@ impl Run<'_> {
                     };
                 }
                 let range = ranges.pop_front().unwrap_or((from.clone(), None));
-                let Some(part) = self.chunk(connection, watcher, &mut found, &range)? else {
+                if let Some(url) = beside.take_if(|_| !ranges.is_empty()) {
+                    found.beside = compare_beside::open(connection, url)?;
+                }
+                let Some(part) = self.chunk(connection, watcher, &mut found, (&range, ranges.front()))? else {
                     // Too many exceptions to hold: the same in smaller pieces gives the same answer.
                     for piece in self.pieces(connection, &range)?.into_iter().rev() {
                         ranges.push_front(piece);
@@ -445,15 +456,56 @@ impl Run<'_> {
         connection: &mut DatabaseConnection,
         watcher: &mut dyn CompareWatcher,
         found: &mut Found,
-        range: &Range,
+        (range, next): (&Range, Option<&Range>),
     ) -> Result<Option<ComparePart>, CompareError> {
         let kept = Kept { parts: watcher.keeps_parts(), exceptions: watcher.keeps_exceptions() };
         let chunk = self.chunk_of(range, kept);
-        let Some(part) = chunk.compare(connection, &mut found.payers, watcher)? else { return Ok(None) };
+        let Some(answer) = self.answer(connection, found, &chunk, next)? else { return Ok(None) };
+        let part = chunk.conclude(connection, answer, watcher)?;
         // The first chunk tells the charges that are gone from closed periods, wherever they were.
         let looks_elsewhere = range.0.is_none() && self.query.closed.is_some();
         let checksum = if self.request.checksums && !looks_elsewhere { chunk.checksum(connection)? } else { None };
         Ok(Some(ComparePart { number: found.number, basis: self.basis.clone(), checksum, ..part }))
+    }
+
+    /// What the main statement says of a chunk, its payers added; the next chunk's runs meanwhile on the second connection. `None`: it has
+    /// more exceptions than can be held, and nothing was added.
+    fn answer(
+        &self,
+        connection: &mut DatabaseConnection,
+        found: &mut Found,
+        chunk: &Chunk<'_>,
+        next: Option<&Range>,
+    ) -> Result<Option<Answer>, CompareError> {
+        let ahead = found.ahead.take().filter(|(range, _)| range == chunk.range).map(|(_, answer)| answer);
+        let mine = match (ahead, found.beside.take(), next) {
+            (Some(answer), beside, _) => {
+                found.beside = beside;
+                Some(answer)
+            }
+            (None, Some(mut beside), Some(next)) => {
+                let other = self.chunk_of(next, chunk.kept);
+                let (mine, others) = std::thread::scope(|scope| {
+                    let others = scope.spawn(|| other.answer(&mut beside));
+                    (chunk.answer(connection), others.join())
+                });
+                // What went wrong there is told when that chunk's turn comes.
+                if let Ok(Ok(answer)) = others {
+                    found.ahead = answer.map(|answer| (next.clone(), answer));
+                    found.beside = Some(beside);
+                }
+                mine?
+            }
+            (None, beside, _) => {
+                found.beside = beside;
+                chunk.answer(connection)?
+            }
+        };
+        mine.map(|mut answer| {
+            found.payers.merge(std::mem::take(&mut answer.payer_totals))?;
+            Ok(answer)
+        })
+        .transpose()
     }
 
     fn pieces(&self, connection: &mut DatabaseConnection, range: &Range) -> Result<VecDeque<Range>, CompareError> {

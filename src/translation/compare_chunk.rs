@@ -37,7 +37,8 @@ pub(super) struct Chunk<'a> {
 
 /// What the main statement said.
 #[derive(Default)]
-struct Answer {
+pub(super) struct Answer {
+    pub payer_totals: PayerTotals,
     sums: Sums,
     told: Vec<ExceptionLine>,
     check: Check,
@@ -65,21 +66,24 @@ impl Chunk<'_> {
         Scope::Between(self.range.0.clone(), self.range.1.clone())
     }
 
-    /// The part of this chunk; its payers are added to `payers` as well. `None`: it has more exceptions than can be held, and nothing was
-    /// added or told.
-    pub(super) fn compare(
+    /// What the main statement says. `None`: the chunk has more exceptions than can be held.
+    pub(super) fn answer(&self, connection: &mut DatabaseConnection) -> Result<Option<Answer>, CompareError> {
+        match self.read(connection) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Ended::TooMany) => Ok(None),
+            Err(Ended::Failed(error)) => Err(error),
+        }
+    }
+
+    /// The part of this chunk, once its exceptions are told.
+    pub(super) fn conclude(
         &self,
         connection: &mut DatabaseConnection,
-        payers: &mut PayerTotals,
+        mut answer: Answer,
         watcher: &mut dyn CompareWatcher,
-    ) -> Result<Option<ComparePart>, CompareError> {
+    ) -> Result<ComparePart, CompareError> {
         let scope = self.scope();
         let query = CompareQuery { scope: &scope, ..*self.query };
-        let mut answer = match self.answer(connection, &query, payers) {
-            Ok(answer) => answer,
-            Err(Ended::TooMany) => return Ok(None),
-            Err(Ended::Failed(error)) => return Err(error),
-        };
         let has_orphans = (answer.old_rows, answer.new_rows) != (answer.check.old_rows, answer.check.new_rows);
         if answer.suspects > 0 || answer.check.refunds_twice > 0 || has_orphans {
             refuse_faults(&lines(connection, &compare_parts::faults(&query))?)?;
@@ -92,7 +96,7 @@ impl Chunk<'_> {
         if let Some(closed) = self.query.closed.filter(|_| self.range.0.is_none()) {
             first.extend(self.gone(connection, closed, &mut answer, watcher)?);
         }
-        Ok(Some(ComparePart {
+        Ok(ComparePart {
             number: 0,
             basis: String::new(),
             from: self.range.0.clone(),
@@ -104,19 +108,16 @@ impl Chunk<'_> {
             payers: answer.payers,
             exceptions: in_turn(first, self.exceptions_max),
             asked: answer.sums.asked,
-        }))
+        })
     }
 
-    /// Runs the main statement. Classes come before payers, so whoever ends it because of too many exceptions has added no payer.
-    fn answer(
-        &self,
-        connection: &mut DatabaseConnection,
-        query: &CompareQuery<'_>,
-        payers: &mut PayerTotals,
-    ) -> Result<Answer, Ended> {
+    /// Runs the main statement. Classes come before payers, so whoever ends it because of too many exceptions has read no payer.
+    fn read(&self, connection: &mut DatabaseConnection) -> Result<Answer, Ended> {
+        let scope = self.scope();
+        let query = CompareQuery { scope: &scope, ..*self.query };
         let mut answer = Answer::default();
         let may_be_cut = self.range.0.is_none() || self.range.0 != self.range.1;
-        connection.query_each(&compare_sql::compare(query), |cells| {
+        connection.query_each(&compare_sql::compare(&query), |cells| {
             let line = Line(cells);
             match line.section() {
                 "class" => self.read_class(&mut answer, &ClassLine::read(&line)?),
@@ -126,7 +127,7 @@ impl Chunk<'_> {
                     if self.kept.parts {
                         pack(&mut answer.payers, &currency, payer.as_deref(), sum).map_err(CompareError::from)?;
                     }
-                    payers.add(&currency, payer, sum).map_err(CompareError::from)?;
+                    answer.payer_totals.add(&currency, payer, sum).map_err(CompareError::from)?;
                 }
             }
             if may_be_cut && answer.told.len() > EXCEPTIONS_HELD_MAX { Err(Ended::TooMany) } else { Ok(()) }

@@ -17,6 +17,7 @@ mod check;
 mod checklist;
 pub mod closing;
 pub mod compare;
+mod compare_beside;
 mod compare_chunk;
 mod compare_chunks;
 mod compare_columns;

@@ -75,6 +75,21 @@ impl PayerTotals {
         if self.held.len() > self.held_max.unwrap_or(PAYERS_MAX) { self.spill() } else { Ok(()) }
     }
 
+    /// Adds another one's payers.
+    pub(super) fn merge(&mut self, mut other: Self) -> io::Result<()> {
+        if self.held.is_empty() && self.runs.is_empty() {
+            *self = other;
+            return Ok(());
+        }
+        self.runs.append(&mut other.runs);
+        for ((place, payer), sum) in other.held {
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            let currency = other.currencies.get(place).map_or("", String::as_str);
+            self.add(currency, payer.map(String::from), sum)?;
+        }
+        Ok(())
+    }
+
     /// Adds a chunk's payers as [`packed`] wrote them.
     pub(super) fn add_packed(&mut self, packed: &str) -> io::Result<()> {
         for line in packed.lines() {

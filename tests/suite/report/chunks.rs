@@ -55,8 +55,11 @@ impl CompareWatcher for Keeping {
 
 fn run(ledger: &mut Ledger, chunk_charges: u64, watcher: &mut Keeping) -> Option<Comparison> {
     let asked = [String::from("3"), String::from("no such charge"), String::from("12")];
+    let url = ledger.database.url().parse().unwrap();
     let request = CompareRequest {
         chunk_charges,
+        // Every other size by two connections at once, where there can be two.
+        beside: (chunk_charges % 2 == 1).then_some(&url),
         checksums: true,
         asked_charges: &asked,
         exceptions_max: 7,
@@ -148,7 +151,7 @@ fn the_same_bytes_whatever_the_size_of_chunks_and_the_type_of_ids() {
                 let mut ledger = Ledger::new(TestDatabase::new(dialect));
                 plant(&mut ledger, &drawn);
                 let whole = json(&mut ledger, 0);
-                for chunk_charges in [1, 7, 1000] {
+                for chunk_charges in [1, 2, 7, 1000] {
                     prop_assert_eq!(&json(&mut ledger, chunk_charges), &whole, "text, {}", chunk_charges);
                 }
                 make_integers(&mut ledger);

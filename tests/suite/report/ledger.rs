@@ -16,7 +16,7 @@ const SCHEMA: &str = "
     CREATE TABLE charge_groups (charge_id VARCHAR(40), group_id VARCHAR(40))";
 
 pub struct Ledger {
-    _database: TestDatabase,
+    pub database: TestDatabase,
     pub connection: DatabaseConnection,
     pub allocation: Allocation,
 }
@@ -43,7 +43,7 @@ impl Ledger {
     pub fn new(database: TestDatabase) -> Self {
         let mut connection = database.connection();
         connection.batch(SCHEMA).unwrap();
-        Self { _database: database, connection, allocation: allocation() }
+        Self { database, connection, allocation: allocation() }
     }
 
     pub fn run(&mut self, sql: &str) {

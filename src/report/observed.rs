@@ -40,7 +40,7 @@ impl From<ObservationSummary> for Observed {
 
 /// The columns of a table of them.
 pub(super) const HEADER: [&str; 7] =
-    ["Operation", "Compared", "Differ", "Share", "Errors old / new", "Old p50 / p95 / p99", "New p50 / p95 / p99"];
+    ["Operation", "Compared", "Differ", "Share", "Errors old/new", "Old p50/p99", "New p50/p99"];
 
 /// One row of that table.
 pub(super) fn row(observed: &Observed) -> [String; 7] {
@@ -49,7 +49,7 @@ pub(super) fn row(observed: &Observed) -> [String; 7] {
         words::grouped(observed.compared),
         words::grouped(observed.mismatches),
         words::share(observed.mismatches, observed.compared),
-        format!("{} / {}", words::grouped(observed.errors_old), words::grouped(observed.errors_new)),
+        format!("{}/{}", words::grouped(observed.errors_old), words::grouped(observed.errors_new)),
         latency(&observed.latency_old),
         latency(&observed.latency_new),
     ]
@@ -59,7 +59,7 @@ fn latency(latency: &Latency) -> String {
     if latency.count == 0 {
         return String::from("–");
     }
-    [latency.p50_us, latency.p95_us, latency.p99_us].map(micros).join(" / ")
+    [latency.p50_us, latency.p99_us].map(micros).join("/")
 }
 
 /// `850 µs`, `12.3 ms`, `4.56 s`: three digits are more than a bucket tells.

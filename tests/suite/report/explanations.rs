@@ -1,5 +1,7 @@
 //! Explanations over the API: who may, what is refused, and what a report makes of their number and their last day.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::commands::{NAME, installed, report};
@@ -104,6 +106,13 @@ fn explanations_over_http_are_worded_counted_and_withdrawn() {
         assert_eq!(admin.send("DELETE", &one, &[], &Value::Null).0.status, 404, "it is withdrawn");
         assert_eq!(admin.send("PUT", &one, &[], &wider).0.status, 404);
         assert_eq!(report(&database, &[NAME], 1)["data"]["unexplained_total"], 3);
+
+        let told = format!("changeover_report_unexplained{{change=\"{NAME}\"}} 3");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !viewer.send("GET", "/metrics", &[], &Value::Null).0.body.contains(&told) {
+            assert!(Instant::now() < deadline, "the newest report leaves three");
+            std::thread::yield_now();
+        }
 
         let (shown, body) = viewer.send("GET", &one, &[], &Value::Null);
         assert!(shown.status == 200 && body["withdrawn_at"].is_string(), "it stays readable: {body}");

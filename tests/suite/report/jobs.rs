@@ -42,6 +42,7 @@ fn brake(database: &TestDatabase, on: bool) {
     database.connection().batch(&format!("UPDATE brake SET n = {n}")).unwrap();
 }
 
+/// A server that is taken for dead soon.
 fn server(database: &TestDatabase) -> Server {
     Server::start_with(database, |command| command.args(["--lease-seconds", "2"]))
 }
@@ -102,7 +103,7 @@ fn two_servers_never_run_the_same_report_and_only_one_of_a_change_runs_at_a_time
     each_database(|database| {
         installed_with_brake(&database);
         let store = Store::open(database.database()).unwrap();
-        let (first, second) = (server(&database), server(&database));
+        let (first, second) = (Server::start(&database), Server::start(&database));
         let token = first.admin_token();
         let mut asked = Vec::new();
         for number in 0..6 {

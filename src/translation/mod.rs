@@ -21,6 +21,7 @@ mod compare_beside;
 mod compare_chunk;
 mod compare_chunks;
 mod compare_columns;
+mod compare_error;
 mod compare_rows;
 mod compare_sum;
 mod cover;

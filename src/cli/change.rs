@@ -10,13 +10,15 @@ use super::{
     Output, Settings, change_audit, change_check, change_cover, change_history, change_laws, change_pause, installed,
     table,
 };
+use crate::allocation::Minor;
 use crate::change::{ChangeFile, Stage};
 use crate::database::{Database, DatabaseConnection};
-use crate::primitives::{ChangeName, Instant, Period};
+use crate::primitives::{ChangeName, Instant, Period, exponent_of};
 use crate::routing::{StageMove, Wish, change_stage, count_sides, evaluate_gates};
 use crate::store::Store;
 use crate::store::audit::AuditEntry;
-use crate::translation::own::{close_before, history, list_changes};
+use crate::translation::closing::{ClosingReceipt, close};
+use crate::translation::own::{history, list_changes};
 use crate::translation::{
     ChangeHealth, Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications,
     pause, pending, plan, removal_plan, remove, resolve, update, update_plan,
@@ -94,6 +96,9 @@ pub struct CloseArguments {
     /// Why
     #[arg(long, default_value = "")]
     reason: String,
+    /// Only say what would be closed
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -371,11 +376,35 @@ fn run_close(
     let store = settings.open_store()?;
     let period = arguments.before.to_string();
     let deed = settings.deed(&arguments.reason);
-    let change = connection.in_transaction(|connection| close_before(connection, &change.name, &period, deed))?;
-    let audited = Audited { store: &store, actor: &settings.actor };
-    audited.append(&change, "change.close", &arguments.reason, &json!({ "open_period": period }))?;
-    output.result(&document(&change), &format!("{}: periods before {period} are closed.", change.name));
+    let receipt = close(connection, &change.name, &period, (arguments.dry_run, deed))?;
+    if !arguments.dry_run {
+        let audited = Audited { store: &store, actor: &settings.actor };
+        audited.append(&change, "change.close", &arguments.reason, &json!(receipt))?;
+    }
+    let exponent = change.file.allocation.as_ref().and_then(|allocation| allocation.exponent);
+    output.result(&receipt, &closing_text(&receipt, exponent));
     Ok(0)
+}
+
+fn closing_text(receipt: &ClosingReceipt, exponent: Option<u16>) -> String {
+    let ClosingReceipt { change, open_period, closes, preview, .. } = receipt;
+    let did = if *preview { "would be" } else { "are" };
+    let mut text = format!("{change}: periods before {open_period} {did} closed.");
+    if closes.is_empty() {
+        text.push_str(" No charge is in them that was not closed before.");
+        return text;
+    }
+    let rows = closes.iter().map(|total| {
+        // As reports show it; what is no integer stands as the query has it.
+        let amount = total.amount.parse().map_or_else(
+            |_| total.amount.clone(),
+            |amount| Minor::new(amount).decimal(exponent.or_else(|| exponent_of(&total.currency)).unwrap_or(0)),
+        );
+        vec![total.period.clone(), total.currency.clone(), total.charges.to_string(), amount]
+    });
+    text.push_str("\n\n");
+    text.push_str(&table(&["period", "currency", "charges", "amount"], rows));
+    text
 }
 
 fn run_uninstall(

@@ -5,9 +5,10 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::{Modify, OpenApi};
 
 use super::api::{
-    assignments, audit, backfills, changes, charges, cohort_generations, cohort_ids, cohort_staged, cohort_uploads,
-    cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws,
-    observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens, writes,
+    assignments, audit, backfills, changes, charges, closings, cohort_generations, cohort_ids, cohort_staged,
+    cohort_uploads, cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports,
+    installs, jobs, laws, observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens,
+    writes,
 };
 use super::{docs, health, metrics};
 
@@ -31,7 +32,7 @@ use super::{docs, health, metrics};
         installs::create, installs::replace, installs::delete, backfills::start_backfill, passes::start_repair, passes::start_verify,
         changes::list, changes::get, files::list, coverage::get, changes::set_stage, changes::assignments, assignments::assign_period, assignments::counts, assignments::at, assignments::move_many, assignments::split, assignments::query, assignments::group_history, changes::set_side,
         laws::gates, laws::last, laws::run,
-        pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
+        closings::close_periods, pauses::start_pause, pauses::end_pause, pauses::pending_keys, pauses::retry,
         reports::list, reports::run, reports::get, reports::sign, reports::standing, reports::exceptions, reports::difference, report_files::get, charges::explain,
         explanations::list, explanations::create, explanations::get, explanations::replace, explanations::withdraw, explanations::history,
         observations::post, observations::summary, observations::series, observations::samples, observations::rules, observations::create_rule, observations::replace_rule, observations::remove_rule,

@@ -37,6 +37,7 @@ impl From<TranslationError> for Problem {
             | E::AssignmentsRecorded { .. }
             | E::Locked { .. }
             | E::Paused { .. }
+            | E::KeysPending { .. }
             | E::NotPaused(_)
             | E::WritersOpen { .. }
             | E::PassOvertaken { .. }

@@ -3,9 +3,10 @@
 use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
-    assignments, audit, backfills, changes, charges, cohort_generations, cohort_ids, cohort_staged, cohort_uploads,
-    cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports, installs, jobs, laws,
-    observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens, writes,
+    assignments, audit, backfills, changes, charges, closings, cohort_generations, cohort_ids, cohort_staged,
+    cohort_uploads, cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports,
+    installs, jobs, laws, observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens,
+    writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -62,6 +63,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}/repair").post(passes::start_repair).service())
         .service(path("/api/v1/changes/{name}/verify").post(passes::start_verify).service())
         .service(path("/api/v1/changes/{name}/pause").post(pauses::start_pause).service())
+        .service(path("/api/v1/changes/{name}/close").post(closings::close_periods).service())
         .service(path("/api/v1/changes/{name}/resume").post(pauses::end_pause).service())
         .service(path("/api/v1/changes/{name}/pending").get(pauses::pending_keys).service())
         .service(path("/api/v1/changes/{name}/pending/retry").post(pauses::retry).service())

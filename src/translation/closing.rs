@@ -1,9 +1,10 @@
 //! Closing periods: what their charges are allocated to is kept, so that whatever moves afterwards is found.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::TranslationError;
-use super::own::{Deed, InstalledChange, are_tables_there, create_missing_tables};
+use super::own::{Deed, InstalledChange, are_tables_there, close_before, create_missing_tables, lock_change};
 use crate::change::Stage;
 use crate::database::{DatabaseConnection, DatabaseError, Value};
 use crate::primitives::ChangeName;
@@ -11,7 +12,7 @@ use crate::sql::closed::{Closed, Closing};
 use crate::sql::names::own;
 
 /// What closes of one period in one currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClosingTotal {
     pub period: String,
     pub currency: String,
@@ -20,8 +21,48 @@ pub struct ClosingTotal {
     pub amount: String,
 }
 
-/// What closing every period before `open_period` would close.
-pub fn preview(
+/// What was closed, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ClosingReceipt {
+    #[schema(value_type = String)]
+    pub change: ChangeName,
+    /// The first period that stays open.
+    pub open_period: String,
+    /// The one that was so before; empty: nothing was closed yet.
+    pub open_before: String,
+    pub closes: Vec<ClosingTotal>,
+    /// True: these are the numbers of a preview, and nothing was closed.
+    pub preview: bool,
+}
+
+/// Closes every period before `open_period`, or with `preview` only says what that would close. All of it happens or nothing does.
+///
+/// # Errors
+/// The change is paused or has keys that wait, or later periods are closed already.
+pub fn close(
+    connection: &mut DatabaseConnection,
+    name: &ChangeName,
+    open_period: &str,
+    (preview, deed): (bool, Deed<'_>),
+) -> Result<ClosingReceipt, TranslationError> {
+    let work = |connection: &mut DatabaseConnection| {
+        let change = lock_change(connection, name)?;
+        let closes = totals(connection, &change, open_period)?;
+        close_before(connection, name, open_period, deed)?;
+        Ok(ClosingReceipt {
+            change: change.name,
+            open_period: open_period.to_owned(),
+            open_before: change.open_period,
+            closes,
+            preview,
+        })
+    };
+    // A preview goes the whole way, so that it refuses what the closing would refuse.
+    if preview { connection.in_rolled_back_transaction(work) } else { connection.in_transaction(work) }
+}
+
+/// What closing every period before `open_period` closes.
+fn totals(
     connection: &mut DatabaseConnection,
     change: &InstalledChange,
     open_period: &str,

@@ -55,6 +55,10 @@ pub enum TranslationError {
     #[error("periods before {open} are closed already and stay closed: `{asked}` is earlier")]
     PeriodsStayClosed { open: String, asked: String },
     #[error(
+        "{count} keys of change `{name}` wait for their translation, so the periods' allocation is not what it will be: see `changeover change pending {name}`, mend the cause, and close when none waits"
+    )]
+    KeysPending { name: ChangeName, count: i64 },
+    #[error(
         "no lock on the application's tables could be had, {attempts} times for half a second ({reason}). Open transactions: {blockers}. Try again when they have ended"
     )]
     Locked { reason: String, attempts: u32, blockers: String },

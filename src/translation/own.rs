@@ -12,6 +12,7 @@ use super::closing;
 use super::error::TranslationError;
 use super::file_history::without_file;
 use super::laws::create_laws_table;
+use super::pause::get_running;
 use super::ranges;
 use super::resolve::resolve;
 use super::writes::idempotency;
@@ -200,7 +201,7 @@ pub fn lock_change(
     get_change(connection, name)
 }
 
-/// Closes every period before `open_period`. Periods never open again.
+/// Closes every period before `open_period`. Periods never open again. Run it in a transaction, or use [`closing::close`].
 pub fn close_before(
     connection: &mut DatabaseConnection,
     name: &ChangeName,
@@ -210,6 +211,14 @@ pub fn close_before(
     let change = lock_change(connection, name)?;
     if change.open_period.as_str() > open_period {
         return Err(TranslationError::PeriodsStayClosed { open: change.open_period, asked: open_period.to_owned() });
+    }
+    if change.stage.translates_forward() {
+        // What closes is recorded as it stands: it must be all there.
+        get_running(connection, name)?;
+        let count = super::pending::count(connection, name)?;
+        if count > 0 {
+            return Err(TranslationError::KeysPending { name: change.name, count });
+        }
     }
     let sql = format!("UPDATE {} SET open_period = $1 WHERE name = $2", own(connection.dialect(), "change"));
     connection.execute(&sql, &[Value::from(open_period), Value::from(name.as_str())])?;

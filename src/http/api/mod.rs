@@ -6,6 +6,7 @@ pub mod audit;
 pub mod backfills;
 pub mod changes;
 pub mod charges;
+pub mod closings;
 pub mod cohort_generations;
 pub mod cohort_ids;
 pub mod cohort_staged;

@@ -153,6 +153,18 @@ fn a_change_goes_live_over_http_and_comes_back() {
         assert_eq!((&killed["unit"], &killed["moving"]), (&json!("group"), &json!(1)), "{killed}");
         assert_eq!(killed["change"]["widened"][0]["groups"], 1, "{killed}");
         assert_eq!(sent(&api, "DELETE", CHANGE, &Value::Null).0, 409, "it is live");
+        let close = |wish: &Value| sent(&api, "POST", &format!("{CHANGE}/close"), wish);
+        let (status, preview) = close(&json!({ "before": "2026-11", "preview": true }));
+        assert_eq!(
+            (status, &preview["open_before"], &preview["preview"]),
+            (200, &json!(""), &json!(true)),
+            "{preview}"
+        );
+        assert_eq!(close(&json!({ "before": "2026-Q4" })).0, 422);
+        assert_eq!(done(&api, "GET", CHANGE, &Value::Null)["open_period"], "", "a preview closes nothing");
+        assert_eq!(close(&json!({ "before": "2026-11", "reason": "billed" })).1["closes"], preview["closes"]);
+        assert_eq!(done(&api, "GET", CHANGE, &Value::Null)["open_period"], "2026-11");
+        assert_eq!(close(&json!({ "before": "2026-10" })).0, 409, "what is closed stays closed");
         let back = done(&api, "PUT", &stage, &json!({ "to": "shadow", "reason": "a second look" }));
         assert_eq!(back["released"], 1, "{back}");
         for to in ["dualwrite", "off"] {

@@ -108,3 +108,48 @@ fn whoever_closes_nothing_records_nothing_and_uninstall_leaves_nothing() {
         run(&["change", "uninstall", NAME], 0);
     });
 }
+
+#[test]
+fn closing_says_what_it_closes_and_waits_for_keys_and_pauses() {
+    each_database(|database| {
+        let mut connection = database.connection();
+        load_video_hosting(&mut connection, 60, 24);
+        installed(&database);
+        let close = |more: &[&str], code| {
+            command(&database).args(["change", "close", NAME, "--before", OPEN]).args(more).run().expect_code(code)
+        };
+        let table = changeover::sql::names::own(database.dialect(), "closed_allocation");
+        let recorded = || number(&mut database.connection(), &format!("SELECT count(*) FROM {table}"));
+        let preview = close(&["--dry-run", "--json"], 0).json();
+        let told: i64 =
+            preview["closes"].as_array().unwrap().iter().map(|line| line["charges"].as_i64().unwrap()).sum();
+        let sql = format!("SELECT count(*) FROM charges WHERE period < '{OPEN}'");
+        assert_eq!((told, &preview["preview"]), (number(&mut connection, &sql), &Value::Bool(true)), "{preview}");
+        assert_eq!(recorded(), 0, "a dry run writes nothing");
+        let shown = close(&["--dry-run"], 0).stdout;
+        assert!(shown.contains("periods before 2026-11 would be closed") && shown.contains("2026-10"), "{shown}");
+
+        command(&database).args(["change", "pause", NAME, "--reason", "a look"]).run().expect_code(0);
+        assert!(close(&[], 2).stderr.contains("has been paused since"));
+        command(&database).args(["change", "resume", NAME]).run().expect_code(0);
+        let pending = changeover::sql::names::own(database.dialect(), "pending");
+        connection
+            .batch(&format!(
+                "INSERT INTO {pending} (change, block, key, error, sqlstate, attempts, first_at, last_at, next_at)
+                 VALUES ('{NAME}', 'f1', '[1]', 'x', '', 1, 1, 1, 1)"
+            ))
+            .unwrap();
+        let refused = close(&["--dry-run"], 2).stderr;
+        assert!(
+            refused.contains("1 keys of change `billing-allocation` wait") && refused.contains("change pending"),
+            "{refused}"
+        );
+        connection.batch(&format!("DELETE FROM {pending}")).unwrap();
+        assert_eq!(recorded(), 0);
+        let closed = close(&["--reason", "billed", "--json"], 0).json();
+        assert_eq!((&closed["closes"], &closed["preview"]), (&preview["closes"], &Value::Bool(false)));
+        assert!(recorded() > 0);
+        let again = close(&[], 0).stdout;
+        assert!(again.contains("No charge is in them that was not closed before"), "{again}");
+    });
+}

@@ -42,7 +42,7 @@ pub fn compare(query: &CompareQuery<'_>) -> String {
 
 /// One row for each charge and payer, the sides next to each other.
 fn pairs(query: &CompareQuery<'_>) -> String {
-    let nothing = no_amount(query);
+    let (nothing, unsound) = (no_amount(query), "CASE WHEN amount IS NULL THEN 1 ELSE 0 END");
     let has_currency = query.columns.new_has_currency;
     let (no_currency, currency, currencies) = if has_currency {
         (", CAST(NULL AS text)", ", currency", ", min(currency) AS currency_min, max(currency) AS currency_max")
@@ -51,20 +51,22 @@ fn pairs(query: &CompareQuery<'_>) -> String {
     };
     let mut sides = vec![
         format!(
-            "SELECT charge_id, payer, 1 AS old_row, amount AS old_part, 0 AS new_row, {nothing} AS new_part, 0 AS expected{} FROM old_input",
+            "SELECT charge_id, payer, 1 AS old_row, amount AS old_part, 0 AS new_row, {nothing} AS new_part, 0 AS expected,
+      {unsound} AS unsound{} FROM old_input",
             if has_currency { ", CAST(NULL AS text) AS currency" } else { "" }
         ),
-        format!("SELECT charge_id, payer, 0, {nothing}, 1, amount, 0{currency} FROM new_input"),
+        format!("SELECT charge_id, payer, 0, {nothing}, 1, amount, 0, {unsound}{currency} FROM new_input"),
     ];
     if query.allocation.expected_payers.is_some() {
-        sides.push(format!("SELECT charge_id, payer, 0, {nothing}, 0, {nothing}, 1{no_currency} FROM expected_input"));
+        sides.push(format!(
+            "SELECT charge_id, payer, 0, {nothing}, 0, {nothing}, 1, 0{no_currency} FROM expected_input"
+        ));
     }
     // PostgreSQL adds small integers up faster than large ones, whose sum is a numeric.
     format!(
         "pair AS MATERIALIZED (
-  SELECT charge_id, payer, CAST(sum(old_row) AS integer) AS old_rows, CAST(count(old_part) AS integer) AS old_sound,
-    coalesce({old}, 0) AS old_amount, CAST(sum(new_row) AS integer) AS new_rows, CAST(count(new_part) AS integer) AS new_sound,
-    coalesce({new}, 0) AS new_amount, min(new_part) AS smallest, max(new_part) AS largest, max(expected) AS expected{currencies}
+  SELECT charge_id, payer, CAST(sum(old_row) AS integer) AS old_rows, coalesce({old}, 0) AS old_amount,
+    CAST(sum(new_row) AS integer) AS new_rows, coalesce({new}, 0) AS new_amount, max(expected) AS expected, max(unsound) AS unsound{currencies}
   FROM (\n    {sides}\n  ) part
   GROUP BY charge_id, payer)",
         old = query.sum("old_part"),
@@ -83,8 +85,7 @@ fn detail(query: &CompareQuery<'_>) -> String {
     format!(
         "detail AS (
   SELECT charge_id, sum(old_rows) AS old_rows, {old} AS old_amount, sum(new_rows) AS new_rows, {new} AS new_amount,
-    min(smallest) AS smallest, max(largest) AS largest, max(new_rows) AS new_rows_of_a_payer,
-    sum(old_rows - old_sound + new_rows - new_sound) AS unsound,
+    min(new_amount) AS smallest, max(new_amount) AS largest, max(new_rows) AS new_rows_of_a_payer, max(unsound) AS unsound,
     count(CASE WHEN payer IS NULL AND old_rows + new_rows > 0 THEN 1 END) AS nobody,
     count(CASE WHEN old_rows > 0 AND new_rows = 0 THEN 1 END) AS gone,
     count(CASE WHEN (old_rows > 0 AND new_rows = 0) OR (old_rows = 0 AND new_rows > 0) OR old_amount <> new_amount

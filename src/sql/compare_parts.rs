@@ -78,10 +78,14 @@ pub fn orphans(query: &CompareQuery<'_>, limit: usize) -> String {
         Dialect::Postgres => "NOT EXISTS (SELECT 1 FROM charge_input c WHERE c.charge_id = p.charge_id)",
         Dialect::Sqlite => "p.charge_id NOT IN (SELECT charge_id FROM charge_input)",
     };
-    let from = format!("(SELECT charge_id, sum(old_row) AS old_rows, sum(old_part) AS old_amount, sum(new_row) AS new_rows, sum(new_part) AS new_amount
-   FROM (SELECT charge_id, 1 AS old_row, amount AS old_part, 0 AS new_row, 0 AS new_part FROM old_input
-     UNION ALL SELECT charge_id, 0, 0, 1, amount FROM new_input) part GROUP BY charge_id) p
-   WHERE {without_charge} ORDER BY p.charge_id LIMIT {limit}");
+    let from = format!(
+        "(SELECT charge_id, sum(old_row) AS old_rows, sum(old_part) AS old_amount, sum(new_row) AS new_rows, sum(new_part) AS new_amount,
+     count(CASE WHEN unsound THEN 1 END) AS unsound
+   FROM (SELECT p.charge_id, 1 AS old_row, p.amount AS old_part, 0 AS new_row, 0 AS new_part, p.amount IS NULL AS unsound
+       FROM old_input p WHERE {without_charge}
+     UNION ALL SELECT p.charge_id, 0, 0, 1, p.amount, p.amount IS NULL FROM new_input p WHERE {without_charge}) part GROUP BY charge_id) p
+   ORDER BY p.charge_id LIMIT {limit}"
+    );
     let old = if query.effective.is_none() { ("old_rows", "coalesce(old_amount, 0)") } else { ("0", "0") };
     let numbers = [
         "1",
@@ -95,6 +99,10 @@ pub fn orphans(query: &CompareQuery<'_>, limit: usize) -> String {
         "0",
         old.0,
         old.1,
+        "0",
+        "NULL",
+        "0",
+        "unsound",
     ];
     format!(
         "WITH {}\n{}",

@@ -85,7 +85,7 @@ impl Chunk<'_> {
         let scope = self.scope();
         let query = CompareQuery { scope: &scope, ..*self.query };
         let has_orphans = (answer.old_rows, answer.new_rows) != (answer.check.old_rows, answer.check.new_rows);
-        if answer.suspects > 0 || answer.check.refunds_twice > 0 || has_orphans {
+        if answer.suspects > 0 || answer.check.refunds_twice > 0 {
             refuse_faults(&lines(connection, &compare_parts::faults(&query))?)?;
         }
         let told = std::mem::take(&mut answer.told);
@@ -159,15 +159,19 @@ impl Chunk<'_> {
             let query = CompareQuery { scope: &scope, ..*self.query };
             let found = lines(connection, &compare_parts::orphans(&query, EXCEPTIONS_HELD_MAX))?;
             let is_all = found.len() < EXCEPTIONS_HELD_MAX;
-            let mut told = Vec::new();
+            let (mut told, mut unsound) = (Vec::new(), false);
             for line in &found {
                 let line = ClassLine::read(line)?;
                 if line.told == last {
                     continue;
                 }
+                unsound |= line.suspects > 0;
                 answer.sums.add(&line);
                 answer.sums.asked.extend(line.asked(self.asked));
                 told.extend(line.exception());
+            }
+            if unsound {
+                refuse_faults(&lines(connection, &compare_parts::faults(&query))?)?;
             }
             let Some(end) = told.last().map(|line| line.charge_id.clone()) else { return Ok(first) };
             first.extend(self.tell(connection, told, watcher)?);

@@ -18,7 +18,7 @@ pub(super) fn report(database: &TestDatabase, arguments: &[&str], code: i32) -> 
     command(database).args(["--json", "report", "run"]).args(arguments).run().expect_code(code).json()
 }
 
-pub(super) fn installed(database: &TestDatabase) {
+pub(crate) fn installed(database: &TestDatabase) {
     let run = |arguments: &[&str]| drop(command(database).args(arguments).run().expect_code(0));
     run(&["change", "install", CHANGE]);
     run(&["change", "stage", NAME, "dualwrite"]);

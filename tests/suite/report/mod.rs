@@ -4,7 +4,7 @@ mod attacks;
 mod chunks;
 mod classes;
 mod closed;
-mod commands;
+pub(crate) mod commands;
 mod costs;
 mod documents;
 mod explained;

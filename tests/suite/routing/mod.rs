@@ -6,6 +6,7 @@ mod explain;
 pub mod fixture;
 mod groups;
 mod ids;
+mod indexed;
 mod preview;
 mod stories;
 mod story;

@@ -20,6 +20,19 @@ pub fn create(dialect: Dialect, change: &ChangeName, allocation: &Allocation) ->
     view(dialect, allocation, &Parts::new(dialect, change, allocation, None))
 }
 
+/// Statements that make the view as [`create`] does where one of the same queries is there already, perhaps made by an earlier version. What
+/// the application has granted on it, or built on it, stays on PostgreSQL.
+#[must_use]
+pub fn renew(dialect: Dialect, change: &ChangeName, allocation: &Allocation) -> Vec<String> {
+    let created = create(dialect, change, allocation);
+    match dialect {
+        Dialect::Postgres => {
+            created.into_iter().map(|sql| sql.replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)).collect()
+        }
+        Dialect::Sqlite => drop(dialect).into_iter().chain(created).collect(),
+    }
+}
+
 /// The view once a change is complete: what is not closed is billed by the new model, whatever is recorded; closed periods stay as they
 /// were billed.
 #[must_use]
@@ -41,7 +54,8 @@ fn view(dialect: Dialect, allocation: &Allocation, parts: &Parts) -> Vec<String>
 
 /// Whether SQLite can restrict a query to one charge. It merges a plain SELECT into the query around it; anything else it
 /// would compute as a whole, for every single charge.
-fn is_looked_up_by_key(query: &str) -> bool {
+#[must_use]
+pub fn is_looked_up_by_key(query: &str) -> bool {
     let words = ["distinct", "group", "union", "except", "intersect", "limit", "over", "with"];
     let selects_again = find_identifier(query, "select")
         .and_then(|at| query.get(at + "select".len()..))

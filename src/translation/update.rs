@@ -61,7 +61,12 @@ pub fn update_plan(
     if gap.is_some() {
         add("marks of what is written while paused", gap_sql::create(model));
     }
-    if change.file.allocation != file.allocation {
+    let view = |file: &ChangeFile| {
+        file.allocation.as_ref().map(|allocation| effective::create(model.dialect, &model.name, allocation))
+    };
+    if let Some(allocation) = file.allocation.as_ref().filter(|_| view(&change.file) == view(file)) {
+        add("view of the effective allocation", effective::renew(model.dialect, &model.name, allocation));
+    } else {
         add("view of the effective allocation", effective::drop(model.dialect));
         if let Some(allocation) = &file.allocation {
             add("view of the effective allocation", effective::create(model.dialect, &model.name, allocation));

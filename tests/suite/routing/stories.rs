@@ -1,17 +1,18 @@
 //! What happens to accounts while a period runs, on the real example with its own translation: nobody is billed twice, and nobody is left out.
 
-use changeover::change::{ChangeFile, Stage};
+use changeover::change::{Allocation, ChangeFile, Stage};
 use changeover::cli::demo::Example;
-use changeover::database::DatabaseConnection;
+use changeover::database::{DatabaseConnection, Dialect};
 use changeover::flags::Snapshot;
 use changeover::primitives::Instant;
 use changeover::report::{RunOptions, run};
 use changeover::routing::{Assigning, GroupId, Move, RoutedChange, Side, Wish, assign, change_stage, move_group};
+use changeover::sql::effective;
 use changeover::sql::model::ChangeModel;
 use changeover::sql::names::own;
 use changeover::store::Store;
 use changeover::translation::{
-    BackfillOptions, Deed, VerifyOptions, backfill, install, own as installed, resolve, verify,
+    BackfillOptions, Deed, VerifyOptions, backfill, install, own as installed, resolve, update, verify,
 };
 
 use super::fixture::{period, pilot_of};
@@ -356,6 +357,40 @@ fn a_refund_takes_the_side_of_what_it_reverses_whichever_side_its_account_is_on_
         assert_eq!(town.bill(refund), "ann -250, ben -250: new");
         let december = town.charge(1, DECEMBER, 100);
         assert_eq!(town.bill(december), "ann 100: old");
+    });
+}
+
+/// The view of an earlier version knew of no refunds. What somebody has built on it, and may read of it, stays.
+#[test]
+fn an_installation_of_an_earlier_version_bills_refunds_rightly_once_it_is_updated() {
+    each_database(|database| {
+        let mut town = Town::new(database);
+        town.joins(2, 1);
+        town.assign(&pilot_of(&[], "old"), OCTOBER);
+        town.assign(&ann_is_new(), NOVEMBER);
+        let charge = town.charge(1, OCTOBER, 900);
+        town.close_before(NOVEMBER);
+        let refund = town.refund(charge, NOVEMBER);
+        let (dialect, mut connection) = (town.database.dialect(), town.connection());
+        let file = ChangeFile::parse(Example::VideoHosting.change_file()).unwrap();
+        let earlier = Allocation { reverses: None, ..file.allocation.clone().unwrap() };
+        for sql in effective::drop(dialect).into_iter().chain(effective::create(dialect, &town.model.name, &earlier)) {
+            connection.batch(&sql).unwrap();
+        }
+        let view = own(dialect, "effective_allocation");
+        town.run(&format!("CREATE VIEW bills AS SELECT payer, amount, charge_id, side FROM {view}"));
+        if dialect == Dialect::Postgres {
+            town.run(&format!("GRANT SELECT ON {view} TO PUBLIC"));
+        }
+        let new = format!("SELECT count(*) FROM bills WHERE charge_id = {refund} AND side = 'new'");
+        assert_eq!(number(&mut connection, &new), 2, "by the side that the account is on now");
+        update(&mut connection, &town.model, &file, deed()).unwrap();
+        assert_eq!(town.bill(refund), "ann -900: old");
+        assert_eq!(number(&mut connection, &new), 0);
+        if dialect == Dialect::Postgres {
+            let sql = "SELECT count(*) FROM information_schema.role_table_grants WHERE grantee = 'PUBLIC' AND table_name = 'effective_allocation'";
+            assert_eq!(number(&mut connection, sql), 1);
+        }
     });
 }
 

@@ -85,6 +85,39 @@ fn every_statement_of_the_examples_finds_its_rows_by_an_index() {
 }
 
 #[test]
+fn an_index_that_a_bill_run_misses_is_named() {
+    let text = include_str!("../../../examples/video-hosting/change.toml");
+    let of_bill = |database: &TestDatabase, text: &str| -> Vec<String> {
+        let warnings = checked(database, text).warnings;
+        warnings.iter().filter(|warning| warning.what.contains("bill run")).map(ToString::to_string).collect()
+    };
+    each_database(|database| {
+        let dialect = database.dialect();
+        database.connection().batch(schema(dialect)).unwrap();
+        assert_eq!(of_bill(&database, text), Vec::<String>::new());
+        // A period that is computed has no index, and a change of the group query costs SQLite its look-up.
+        let computed = text.replace(
+            "charges = \"SELECT id AS charge_id, period,",
+            "charges = \"SELECT id AS charge_id, lower(period) AS period,",
+        );
+        assert_ne!(computed, text);
+        let found = of_bill(&database, &computed);
+        assert!(found.len() == 1 && found[0].contains("what is returned AS period"), "{dialect}: {found:#?}");
+        let distinct = text.replace("group   = \"SELECT charge_id", "group   = \"SELECT DISTINCT charge_id");
+        assert_ne!(distinct, text);
+        let found = of_bill(&database, &distinct);
+        assert_eq!(found.len(), usize::from(dialect == Dialect::Sqlite), "{found:#?}");
+
+        database.connection().batch("DROP INDEX charges_period").unwrap();
+        let found = of_bill(&database, text);
+        assert!(found.len() == 1 && found[0].contains("reads the whole of `charges` for one period"), "{found:#?}");
+        if dialect == Dialect::Postgres {
+            assert!(found[0].contains("CREATE INDEX CONCURRENTLY ON \"public\".\"charges\" (period)"), "{found:#?}");
+        }
+    });
+}
+
+#[test]
 fn a_key_that_reads_very_many_rows_is_told_on_postgres() {
     let database = TestDatabase::postgres();
     let mut connection = database.connection();

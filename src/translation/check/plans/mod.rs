@@ -1,9 +1,10 @@
 //! How the database would find the rows of a single-row write: every statement that it causes is explained against the real tables,
-//! and one that must read a whole table is a warning that names the index that is missing.
+//! and one that must read a whole table is a warning that names the index that is missing. So is what the bill run reads.
 //!
 //! What the planner chooses today says little: a target that is still empty is scanned gladly, and grows. So it is asked for a plan with
 //! everything but index look-ups made dear; where it still scans, there is no index to be had.
 
+mod bill;
 mod postgres;
 mod sqlite;
 
@@ -49,6 +50,21 @@ struct Scan {
     columns: Vec<String>,
 }
 
+impl Scan {
+    /// The statement that makes the index that is missing; `None` if the plan does not tell on which columns.
+    fn create_index(&self, dialect: Dialect) -> Option<String> {
+        let columns = self.columns.join(", ");
+        match dialect {
+            _ if columns.is_empty() => None,
+            Dialect::Postgres => Some(format!("CREATE INDEX CONCURRENTLY ON {} ({columns})", self.table)),
+            Dialect::Sqlite => {
+                let name = format!("{}_{}", self.name, self.columns.join("_")).replace(['"', ' '], "");
+                Some(format!("CREATE INDEX {name} ON {} ({columns})", self.table))
+            }
+        }
+    }
+}
+
 /// Explains every statement of a file without mistakes; returns warnings.
 pub fn check(connection: &mut DatabaseConnection, file: &ChangeFile) -> Result<Vec<Mistake>, DatabaseError> {
     let mut warnings = Vec::new();
@@ -76,6 +92,7 @@ pub fn check(connection: &mut DatabaseConnection, file: &ChangeFile) -> Result<V
             }
         }
     }
+    warnings.extend(bill::check(connection, &model, file)?);
     Ok(warnings)
 }
 
@@ -131,21 +148,13 @@ fn scan_warning(dialect: Dialect, written: &Block, question: &Question<'_>, scan
         "{} reads the whole of `{}` for each write, because no index leads to the rows",
         question.part, scan.name
     );
-    let columns = scan.columns.join(", ");
-    let create = match dialect {
-        Dialect::Postgres => format!("CREATE INDEX CONCURRENTLY ON {} ({columns})", scan.table),
-        Dialect::Sqlite => {
-            let name = format!("{}_{}", scan.name, scan.columns.join("_")).replace(['"', ' '], "");
-            format!("CREATE INDEX {name} ON {} ({columns})", scan.table)
-        }
-    };
-    let remedy = match scan.columns.as_slice() {
-        [] => format!(
+    let remedy = match scan.create_index(dialect) {
+        None => format!(
             "make an index on the columns by which it finds rows of `{}`, write a derived table as a sub-select of the result, or declare the table constant if it is small and its \
              changes shall not touch existing rows",
             scan.name
         ),
-        _ => format!("{create}, or rewrite it so that an index can be used"),
+        Some(create) => format!("{create}, or rewrite it so that an index can be used"),
     };
     Mistake::new(Some(&written.label()), question.line, &what, &remedy)
 }

@@ -18,15 +18,20 @@ pub fn explain(connection: &mut DatabaseConnection, question: &Question<'_>) -> 
             Err(_) => return Ok(Plan::default()),
         }
     }
+    explain_text(connection, &text)
+}
+
+/// The same of a statement without parameters.
+pub fn explain_text(connection: &mut DatabaseConnection, text: &str) -> Result<Plan, DatabaseError> {
     let lines = match connection.query(&format!("EXPLAIN QUERY PLAN {text}"), &[]) {
         Ok(rows) => rows.iter().map(|row| row.text("detail")).collect::<Result<Vec<_>, _>>()?,
         Err(error) if error.is_disconnected() || error.is_retryable() => return Err(error),
         Err(error) => {
-            tracing::debug!(%error, part = question.part, "a statement could not be explained");
+            tracing::debug!(%error, text, "a statement could not be explained");
             return Ok(Plan::default());
         }
     };
-    let mut scans: Vec<Scan> = lines.iter().filter_map(|line| scan(line, &lines, &text)).collect();
+    let mut scans: Vec<Scan> = lines.iter().filter_map(|line| scan(line, &lines, text)).collect();
     scans.sort();
     scans.dedup();
     Ok(Plan { scans, rows: None })

@@ -1,11 +1,11 @@
 //! A closed period keeps what its charges were allocated to: whatever moves afterwards is told, and nothing else.
 
-use changeover::database::DatabaseConnection;
+use changeover::database::{DatabaseConnection, Dialect};
 use serde_json::Value;
 
 use super::commands::{NAME, command, installed, report};
 use crate::examples::support::{load_video_hosting, number};
-use crate::support::{TestDatabase, each_database};
+use crate::support::{Random, TestDatabase, each_database, full_length};
 
 const OPEN: &str = "2026-11";
 
@@ -152,4 +152,56 @@ fn closing_says_what_it_closes_and_waits_for_keys_and_pauses() {
         let again = close(&[], 0).stdout;
         assert!(again.contains("No charge is in them that was not closed before"), "{again}");
     });
+}
+
+/// It is killed at random moments: each time it has happened, or it has not; never a part of it.
+#[test]
+fn a_killed_closing_has_happened_or_not() {
+    each_database(|database| {
+        let mut connection = database.connection();
+        load_video_hosting(&mut connection, 400, 25);
+        installed(&database);
+        let own = |table: &str| changeover::sql::names::own(database.dialect(), table);
+        let forget = format!(
+            "DELETE FROM {}; DELETE FROM {}; UPDATE {} SET open_period = ''",
+            own("closed_allocation"),
+            own("closed_period"),
+            own("change")
+        );
+        let state = format!(
+            "SELECT (SELECT count(*) FROM {}) * 1000000 + (SELECT count(*) FROM {}) * 10 + (SELECT count(*) FROM {} WHERE open_period = '{OPEN}')",
+            own("closed_allocation"),
+            own("closed_period"),
+            own("change")
+        );
+        let close = || command(&database).args(["change", "close", NAME, "--before", OPEN]);
+        close().run().expect_code(0);
+        let whole = number(&mut connection, &state);
+        assert!(whole > 1_000_000 && whole % 10 == 1, "{whole}");
+        let (mut random, mut happened) = (Random::new(26), 0);
+        for _ in 0..full_length(60, 8) {
+            connection.batch(&forget).unwrap();
+            let mut process = close().spawn();
+            // The moment itself is what is random here: no event stands for it.
+            std::thread::sleep(std::time::Duration::from_micros(random.below(120_000)));
+            drop(process.kill());
+            drop(process.wait());
+            wait_for_others(&database);
+            let found = number(&mut connection, &state);
+            assert!(found == 0 || found == whole, "half of it: {found} of {whole}");
+            happened += i64::from(found == whole);
+            close().run().expect_code(0);
+            assert_eq!(number(&mut connection, &state), whole, "again, to the end");
+        }
+        eprintln!("{}: {happened} closings had happened before they were killed", database.dialect());
+    });
+}
+
+/// A killed client's last statement goes on until PostgreSQL notices.
+fn wait_for_others(database: &TestDatabase) {
+    if database.dialect() == Dialect::Postgres {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()
+                   AND backend_type = 'client backend' AND state <> 'idle'";
+        while number(&mut database.connection(), sql) > 0 {}
+    }
 }

@@ -210,7 +210,7 @@ fn id_text(dialect: Dialect, column: &str) -> String {
     }
 }
 
-fn is_in(column: &str, periods: &[String]) -> String {
+pub(super) fn is_in(column: &str, periods: &[String]) -> String {
     if periods.is_empty() {
         return String::from("1 = 0");
     }

@@ -10,11 +10,13 @@
 
 use super::closed;
 use super::compare_input;
+use super::compare_settled;
 use super::names::literal;
 use crate::primitives::Dialect;
 
 pub use super::compare_query::{ColumnKinds, CompareQuery, IdKind, Scope};
 pub use compare_input::{id_collation, id_types, probe, queries, types};
+pub use compare_settled::ORPHANS_NAMED;
 
 /// How many text columns follow the column `section`.
 pub const SECTION_TEXTS: usize = 4;
@@ -23,43 +25,53 @@ pub const SECTION_NUMBERS: usize = 15;
 
 /// Classes, payers and checks of the charges in scope.
 ///
-/// Sections: `class` (class, period, currency, and the charge's id where it is told by itself), `payer` (currency, payer), `check`.
+/// Sections: `class` (class, period, currency, and the charge's id where it is told by itself), `check`, `orphan` (an allocation without a
+/// charge), `payer` (currency, payer). A class or a payer may come more than once.
 #[must_use]
 pub fn compare(query: &CompareQuery<'_>) -> String {
-    let mut parts = compare_input::inputs(query);
+    let mut parts = if query.settles {
+        let mut parts = compare_input::rows(query);
+        parts.extend(grouped(query));
+        parts.extend(compare_settled::settled(query));
+        parts
+    } else {
+        let mut parts = compare_input::inputs(query);
+        parts.extend(grouped(query));
+        parts
+    };
     parts.push(pairs(query));
     parts.push(detail(query));
-    parts.extend(grouped(query));
     parts.push(facts(query));
     if query.allocation.reverses.is_some() {
         parts.push(drift(query));
     }
     parts.extend(query.closed.map(|closed| closed::frozen(query, closed)));
     parts.push(judged(query));
-    parts.push(String::from(PAYER_TOTALS));
+    parts.push(payer_totals(query));
     format!("WITH {}\n{}", parts.join(",\n"), sections(query))
 }
 
 /// One row for each charge and payer, the sides next to each other.
 fn pairs(query: &CompareQuery<'_>) -> String {
-    let (nothing, unsound) = (no_amount(query), "CASE WHEN amount IS NULL THEN 1 ELSE 0 END");
+    let (nothing, unsound) = (no_amount(query), "CASE WHEN i.amount IS NULL THEN 1 ELSE 0 END");
     let has_currency = query.columns.new_has_currency;
     let (no_currency, currency, currencies) = if has_currency {
-        (", CAST(NULL AS text)", ", currency", ", min(currency) AS currency_min, max(currency) AS currency_max")
+        (", CAST(NULL AS text)", ", i.currency", ", min(currency) AS currency_min, max(currency) AS currency_max")
     } else {
         ("", "", "")
     };
+    let rest = if query.settles { " JOIN charge c ON c.charge_id = i.charge_id" } else { "" };
     let mut sides = vec![
         format!(
-            "SELECT charge_id, payer, 1 AS old_row, amount AS old_part, 0 AS new_row, {nothing} AS new_part, 0 AS expected,
-      {unsound} AS unsound{} FROM old_input",
+            "SELECT i.charge_id, i.payer, 1 AS old_row, i.amount AS old_part, 0 AS new_row, {nothing} AS new_part, 0 AS expected,
+      {unsound} AS unsound{} FROM old_input i{rest}",
             if has_currency { ", CAST(NULL AS text) AS currency" } else { "" }
         ),
-        format!("SELECT charge_id, payer, 0, {nothing}, 1, amount, 0, {unsound}{currency} FROM new_input"),
+        format!("SELECT i.charge_id, i.payer, 0, {nothing}, 1, i.amount, 0, {unsound}{currency} FROM new_input i{rest}"),
     ];
     if query.allocation.expected_payers.is_some() {
         sides.push(format!(
-            "SELECT charge_id, payer, 0, {nothing}, 0, {nothing}, 1, 0{no_currency} FROM expected_input"
+            "SELECT i.charge_id, i.payer, 0, {nothing}, 0, {nothing}, 1, 0{no_currency} FROM expected_input i{rest}"
         ));
     }
     // PostgreSQL adds small integers up faster than large ones, whose sum is a numeric.
@@ -117,13 +129,20 @@ fn grouped(query: &CompareQuery<'_>) -> Vec<String> {
 /// One row for each charge, with what each query says of it.
 fn facts(query: &CompareQuery<'_>) -> String {
     let currencies = if query.columns.new_has_currency { "d.currency_min, d.currency_max, " } else { "" };
-    let (effective, join_effective) = if query.effective.is_some() {
-        (
-            "coalesce(v.times, 0) AS effective_rows, coalesce(v.amount, 0) AS effective_amount, coalesce(v.on_new, 0) AS on_new",
-            "\n  LEFT JOIN effective_of v ON v.charge_id = c.charge_id",
-        )
+    let (group_rows, mut joins) = if query.settles {
+        ("c.group_rows", "")
     } else {
-        ("coalesce(d.old_rows, 0) AS effective_rows, coalesce(d.old_amount, 0) AS effective_amount, 0 AS on_new", "")
+        ("g.times", "\n  LEFT JOIN group_of g ON g.charge_id = c.charge_id")
+    };
+    let effective = match (query.effective, query.settles) {
+        (None, _) => {
+            "coalesce(d.old_rows, 0) AS effective_rows, coalesce(d.old_amount, 0) AS effective_amount, 0 AS on_new"
+        }
+        (Some(_), true) => "c.effective_rows, c.effective_amount, c.on_new",
+        (Some(_), false) => {
+            joins = "\n  LEFT JOIN group_of g ON g.charge_id = c.charge_id\n  LEFT JOIN effective_of v ON v.charge_id = c.charge_id";
+            "coalesce(v.times, 0) AS effective_rows, coalesce(v.amount, 0) AS effective_amount, coalesce(v.on_new, 0) AS on_new"
+        }
     };
     // PostgreSQL keeps them by itself if they are read twice.
     let kept = match query.dialect {
@@ -136,16 +155,15 @@ fn facts(query: &CompareQuery<'_>) -> String {
     coalesce(d.old_rows, 0) AS old_rows, coalesce(d.old_amount, 0) AS old_amount,
     coalesce(d.new_rows, 0) AS new_rows, coalesce(d.new_amount, 0) AS new_amount, d.smallest, d.largest, {currencies}
     d.new_rows_of_a_payer, d.nobody, d.gone, d.different, d.unexpected, d.missing,
-    {effective}, CASE WHEN g.times IS NULL THEN 1 ELSE 0 END AS ungrouped,
-    CASE WHEN c.suspect = 1 OR d.unsound > 0 OR g.times > 1 THEN 1 ELSE 0 END AS suspect
+    {effective}, CASE WHEN {group_rows} IS NULL THEN 1 ELSE 0 END AS ungrouped,
+    CASE WHEN c.suspect = 1 OR d.unsound > 0 OR {group_rows} > 1 THEN 1 ELSE 0 END AS suspect
   FROM charge c
-  LEFT JOIN detail d ON d.charge_id = c.charge_id
-  LEFT JOIN group_of g ON g.charge_id = c.charge_id{join_effective})"
+  LEFT JOIN detail d ON d.charge_id = c.charge_id{joins})"
     )
 }
 
 /// NULL of the type that amounts have.
-fn no_amount(query: &CompareQuery<'_>) -> &'static str {
+pub(super) fn no_amount(query: &CompareQuery<'_>) -> &'static str {
     match (query.dialect, query.allocation.scale) {
         (Dialect::Postgres, Some(_)) => "CAST(NULL AS numeric)",
         _ => "CAST(NULL AS bigint)",
@@ -295,14 +313,20 @@ fn payer_arms(query: &CompareQuery<'_>) -> Vec<String> {
 
 /// What each payer pays by the old and by the new model, in each currency, and what of it moves. SQLite takes a cross join in the order in
 /// which it is written: it reads the pairs once and finds the charges by an index that it makes.
-const PAYER_TOTALS: &str = "payer_total AS (
+fn payer_totals(query: &CompareQuery<'_>) -> String {
+    // PostgreSQL takes a condition that always holds for one that hardly ever does.
+    let asked = if query.periods.is_empty() { "" } else { " AND c.asked = 1" };
+    format!(
+        "payer_total AS (
   SELECT c.currency, p.payer, sum(p.old_amount) AS old_amount,
     sum(CASE WHEN p.new_amount < p.old_amount THEN p.old_amount - p.new_amount END) AS moved_out,
     sum(CASE WHEN p.new_amount > p.old_amount THEN p.new_amount - p.old_amount END) AS moved_in,
     count(CASE WHEN p.new_amount <> p.old_amount THEN 1 END) AS charges
   FROM pair p CROSS JOIN charge c
-  WHERE c.charge_id = p.charge_id AND c.asked = 1 AND p.old_rows + p.new_rows > 0
-  GROUP BY c.currency, p.payer)";
+  WHERE c.charge_id = p.charge_id{asked} AND p.old_rows + p.new_rows > 0
+  GROUP BY c.currency, p.payer)"
+    )
+}
 
 /// The columns of the section `class`.
 const CLASS_NUMBERS: [&str; 15] = [
@@ -336,17 +360,24 @@ fn sections(query: &CompareQuery<'_>) -> String {
     );
     let refunds_twice =
         if query.allocation.reverses.is_some() { "(SELECT count(*) FROM refund WHERE times > 1)" } else { "0" };
-    [
-        section("class", &["class", "period", "currency", "told"], &CLASS_NUMBERS, &classes),
-        section(
-            "check",
-            &[],
-            &["(SELECT count(*) FROM old_input)", "(SELECT count(*) FROM new_input)", refunds_twice],
-            "(SELECT 1 AS one) one",
-        ),
-        section("payer", &["currency", "payer"], &["old_amount", "moved_out", "moved_in", "charges"], "payer_total"),
-    ]
-    .join("\nUNION ALL\n")
+    let mut sections = vec![section("class", &["class", "period", "currency", "told"], &CLASS_NUMBERS, &classes)];
+    let mut check = vec!["(SELECT count(*) FROM old_input)", "(SELECT count(*) FROM new_input)", refunds_twice];
+    if query.settles {
+        // Allocations without a charge are told by their ids, so nobody counts rows.
+        check = vec!["NULL", "NULL", refunds_twice, compare_settled::CHARGES_TWICE, "(SELECT count(*) FROM charge)"];
+        sections.push(compare_settled::classes(query));
+    }
+    sections.push(section("check", &[], &check, "(SELECT 1 AS one) one"));
+    if query.settles {
+        sections.extend([compare_settled::orphans(), compare_settled::payers()]);
+    }
+    sections.push(section(
+        "payer",
+        &["currency", "payer"],
+        &["old_amount", "moved_out", "moved_in", "charges"],
+        "payer_total",
+    ));
+    sections.join("\nUNION ALL\n")
 }
 
 /// One section: its name, then as many texts and numbers as every section has, all of them text.

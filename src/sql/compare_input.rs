@@ -138,6 +138,13 @@ fn fault(query: &CompareQuery<'_>, columns: &[&str]) -> String {
 /// The named subqueries that everything else stands on. None of the large ones is kept but `charge`: each use reads the rows that it needs by
 /// itself.
 pub(super) fn inputs(query: &CompareQuery<'_>) -> Vec<String> {
+    let mut inputs = rows(query);
+    inputs.insert(1, charge(query));
+    inputs
+}
+
+/// All of them but `charge`.
+pub(super) fn rows(query: &CompareQuery<'_>) -> Vec<String> {
     let allocation = query.allocation;
     let id = query.id("q.charge_id");
     let scope = query.in_scope("q.charge_id");
@@ -188,30 +195,43 @@ fn reversed(query: &CompareQuery<'_>) -> String {
     }
 }
 
-/// `charge_input`, as the query has it, and `charge`, one row for each id, which several others read.
+/// The charges as the query has them.
 fn charge_input(query: &CompareQuery<'_>, id: &str, scope: &str) -> String {
-    let asked = if query.periods.is_empty() {
-        String::from("1")
-    } else {
-        let periods: Vec<String> = query.periods.iter().map(|period| literal(period)).collect();
-        format!("CASE WHEN min(period) IN ({}) THEN 1 ELSE 0 END", periods.join(", "))
-    };
     format!(
         "charge_input AS NOT MATERIALIZED (
   SELECT {id} AS charge_id, CAST(q.period AS text){bytewise} AS period, CAST(q.currency AS text){bytewise} AS currency,
     {amount} AS amount,
     {fault} AS fault, CAST(q.amount AS text) AS shown
-  FROM {query} q WHERE {scope}),
-charge AS MATERIALIZED (
-  SELECT charge_id, min(period) AS period, min(currency) AS currency, min(amount) AS amount, count(*) AS times,
-    CASE WHEN count(*) = 1 AND count(period) = 1 AND count(currency) = 1 AND count(amount) = 1 THEN 0 ELSE 1 END AS suspect,
-    {asked} AS asked
-  FROM charge_input GROUP BY charge_id)",
+  FROM {query} q WHERE {scope})",
         bytewise = query.bytewise(),
         amount = whole(query, "charges", "q.amount"),
         fault = fault(query, &["charge_id", "period", "currency"]),
         query = inlined(&query.allocation.charges.value)
     )
+}
+
+/// One row for each charge's id, which several others read.
+fn charge(query: &CompareQuery<'_>) -> String {
+    format!(
+        "charge AS MATERIALIZED (
+  SELECT {CHARGE_COLUMNS}, {} AS asked
+  FROM charge_input GROUP BY charge_id)",
+        asked(query, "min(period)")
+    )
+}
+
+/// What is kept of the rows of one charge's id: there should be one.
+pub(super) const CHARGE_COLUMNS: &str =
+    "charge_id, min(period) AS period, min(currency) AS currency, min(amount) AS amount, count(*) AS times,
+    CASE WHEN count(*) = 1 AND count(period) = 1 AND count(currency) = 1 AND count(amount) = 1 THEN 0 ELSE 1 END AS suspect";
+
+/// 1 for periods that are asked for, else 0.
+pub(super) fn asked(query: &CompareQuery<'_>, period: &str) -> String {
+    if query.periods.is_empty() {
+        return String::from("1");
+    }
+    let periods: Vec<String> = query.periods.iter().map(|period| literal(period)).collect();
+    format!("CASE WHEN {period} IN ({}) THEN 1 ELSE 0 END", periods.join(", "))
 }
 
 /// One side's parts.

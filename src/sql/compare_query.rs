@@ -22,6 +22,8 @@ pub struct CompareQuery<'a> {
     pub closed: Option<&'a Closed>,
     /// Ids of charges to return one by one, whatever their class.
     pub asked_charges: &'a [String],
+    /// True if charges of which nothing is left to be said are told first, and only the others are looked at in detail; on PostgreSQL.
+    pub settles: bool,
     pub columns: &'a ColumnKinds,
     pub scope: &'a Scope,
 }

@@ -10,6 +10,7 @@ pub mod compare;
 mod compare_input;
 pub mod compare_parts;
 mod compare_query;
+mod compare_settled;
 mod division;
 pub mod driving;
 pub mod effective;

@@ -167,7 +167,7 @@ pub fn compare(
     let beside = request.beside.filter(|_| compare_beside::is_possible(connection));
     connection.in_snapshot(|connection| {
         if connection.dialect() == Dialect::Postgres {
-            connection.query(compare_beside::MORE_MEMORY, &[])?;
+            connection.query(compare_beside::SETTINGS, &[])?;
         }
         let request = CompareRequest { beside, ..request.clone() };
         compare_in_transaction(connection, &request, watcher, true)
@@ -213,6 +213,7 @@ pub(super) fn query<'a>(
         closed_before: request.closed_before,
         closed: None,
         asked_charges: request.asked_charges,
+        settles: false,
         columns,
         scope,
     }
@@ -265,6 +266,8 @@ struct Found {
     /// A second connection that sees the same, and what it found out of a later chunk.
     beside: Option<DatabaseConnection>,
     ahead: Option<(Range, Answer)>,
+    /// True if most charges of an earlier chunk had to be looked at in detail: then all of the next ones are, at once.
+    details_all: bool,
     sums: Sums,
     payers: PayerTotals,
     charges: u64,
@@ -371,8 +374,8 @@ impl Run<'_> {
             return Ok((None, None));
         }
         let range = (part.from.clone(), part.to.clone());
-        let unchanged =
-            part.checksum.is_some() && self.chunk_of(&range, Kept::default()).checksum(connection)? == part.checksum;
+        let unchanged = part.checksum.is_some()
+            && self.chunk_of(&range, Kept::default(), false).checksum(connection)? == part.checksum;
         if !unchanged {
             return Ok((Some(range), None));
         }
@@ -388,12 +391,13 @@ impl Run<'_> {
         Ok((Some(range), Some(part)))
     }
 
-    fn chunk_of<'b>(&'b self, range: &'b Range, kept: Kept) -> Chunk<'b> {
+    fn chunk_of<'b>(&'b self, range: &'b Range, kept: Kept, settles: bool) -> Chunk<'b> {
         Chunk {
             query: &self.query,
             asked: self.request.asked_charges,
             exceptions_max: self.request.exceptions_max,
             range,
+            settles,
             kept,
         }
     }
@@ -406,7 +410,8 @@ impl Run<'_> {
         (range, next): (&Range, Option<&Range>),
     ) -> Result<Option<ComparePart>, CompareError> {
         let kept = Kept { parts: watcher.keeps_parts(), exceptions: watcher.keeps_exceptions() };
-        let chunk = self.chunk_of(range, kept);
+        let settles = self.query.dialect == Dialect::Postgres && !found.details_all;
+        let chunk = self.chunk_of(range, kept, settles);
         let Some(answer) = self.answer(connection, found, &chunk, next)? else { return Ok(None) };
         let part = chunk.conclude(connection, answer, watcher)?;
         // The first chunk tells the charges that are gone from closed periods, wherever they were.
@@ -431,7 +436,7 @@ impl Run<'_> {
                 Some(answer)
             }
             (None, Some(mut beside), Some(next)) => {
-                let other = self.chunk_of(next, chunk.kept);
+                let other = self.chunk_of(next, chunk.kept, chunk.settles);
                 let (mine, others) = std::thread::scope(|scope| {
                     let others = scope.spawn(|| other.answer(&mut beside));
                     (chunk.answer(connection), others.join())
@@ -449,6 +454,7 @@ impl Run<'_> {
             }
         };
         mine.map(|mut answer| {
+            found.details_all |= answer.is_mostly_detailed();
             found.payers.merge(std::mem::take(&mut answer.payer_totals))?;
             Ok(answer)
         })

@@ -4,9 +4,11 @@
 use crate::database::{DatabaseConnection, DatabaseError, DatabaseUrl, Dialect};
 use crate::sql::names::literal;
 
-/// A chunk's hash tables fit into this much; only for this transaction, and never less than is set.
-pub(super) const MORE_MEMORY: &str = "SELECT set_config('work_mem', '64MB', true) FROM pg_settings
-  WHERE name = 'work_mem' AND CAST(setting AS bigint) < 65536";
+/// A chunk's hash tables fit into this much, never less than is set; and statements of a few seconds each are not worth being compiled.
+/// Only for this transaction.
+pub(super) const SETTINGS: &str =
+    "SELECT set_config(name, CASE name WHEN 'jit' THEN 'off' ELSE '64MB' END, true) FROM pg_settings
+  WHERE name = 'jit' OR (name = 'work_mem' AND CAST(setting AS bigint) < 65536)";
 
 const EXPORT: &str = "SELECT pg_export_snapshot() AS id";
 
@@ -31,6 +33,6 @@ fn join(url: &DatabaseUrl, id: &str) -> Result<DatabaseConnection, DatabaseError
     // It is never committed: the transaction ends with the connection.
     beside.batch("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
     beside.batch(&format!("SET TRANSACTION SNAPSHOT {}", literal(id)))?;
-    beside.query(MORE_MEMORY, &[])?;
+    beside.query(SETTINGS, &[])?;
     Ok(beside)
 }

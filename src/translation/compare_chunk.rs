@@ -10,7 +10,7 @@ use super::payer_totals::{PayerTotals, pack};
 use crate::allocation::{ComparePart, ExceptionLine, Part};
 use crate::database::DatabaseConnection;
 use crate::sql::closed::{self as compare_closed, Closed};
-use crate::sql::compare::{self as compare_sql, CompareQuery, Scope};
+use crate::sql::compare::{self as compare_sql, CompareQuery, ORPHANS_NAMED, Scope};
 use crate::sql::compare_parts;
 use crate::store;
 
@@ -32,6 +32,8 @@ pub(super) struct Chunk<'a> {
     pub asked: &'a [String],
     pub exceptions_max: usize,
     pub range: &'a Range,
+    /// True if charges of which nothing is left to be said are told first.
+    pub settles: bool,
     pub kept: Kept,
 }
 
@@ -46,7 +48,16 @@ pub(super) struct Answer {
     old_rows: u64,
     new_rows: u64,
     suspects: u64,
+    /// Allocations without a charge, if they are told by their ids.
+    orphans: Vec<String>,
     payers: String,
+}
+
+impl Answer {
+    /// True if most charges had to be looked at in detail, so that settling the others first did not pay.
+    pub(super) fn is_mostly_detailed(&self) -> bool {
+        self.check.detailed.is_some_and(|detailed| detailed.saturating_mul(2) > self.charges)
+    }
 }
 
 /// Why reading the main statement's answer ended early.
@@ -84,8 +95,9 @@ impl Chunk<'_> {
     ) -> Result<ComparePart, CompareError> {
         let scope = self.scope();
         let query = CompareQuery { scope: &scope, ..*self.query };
-        let has_orphans = (answer.old_rows, answer.new_rows) != (answer.check.old_rows, answer.check.new_rows);
-        if answer.suspects > 0 || answer.check.refunds_twice > 0 {
+        let has_orphans = !answer.orphans.is_empty()
+            || answer.check.rows.is_some_and(|rows| rows != (answer.old_rows, answer.new_rows));
+        if answer.suspects > 0 || answer.check.twice > 0 {
             refuse_faults(&lines(connection, &compare_parts::faults(&query))?)?;
         }
         let told = std::mem::take(&mut answer.told);
@@ -114,7 +126,7 @@ impl Chunk<'_> {
     /// Runs the main statement. Classes come before payers, so whoever ends it because of too many exceptions has read no payer.
     fn read(&self, connection: &mut DatabaseConnection) -> Result<Answer, Ended> {
         let scope = self.scope();
-        let query = CompareQuery { scope: &scope, ..*self.query };
+        let query = CompareQuery { scope: &scope, settles: self.settles, ..*self.query };
         let mut answer = Answer::default();
         let may_be_cut = self.range.0.is_none() || self.range.0 != self.range.1;
         connection.query_each(&compare_sql::compare(&query), |cells| {
@@ -122,6 +134,7 @@ impl Chunk<'_> {
             match line.section() {
                 "class" => self.read_class(&mut answer, &ClassLine::read(&line)?),
                 "check" => answer.check = compare_rows::check(&line)?,
+                "orphan" => answer.orphans.push(line.text(1)?),
                 _ => {
                     let (currency, payer, sum) = compare_rows::payer(&line)?;
                     if self.kept.parts {
@@ -154,8 +167,11 @@ impl Chunk<'_> {
     ) -> Result<Vec<ExceptionLine>, CompareError> {
         let (mut first, mut last): (Vec<ExceptionLine>, Option<String>) = (Vec::new(), None);
         loop {
-            let from = last.clone().or_else(|| self.range.0.clone());
-            let scope = Scope::Between(from, self.range.1.clone());
+            let scope = if (1..=ORPHANS_NAMED).contains(&answer.orphans.len()) {
+                Scope::These(answer.orphans.clone())
+            } else {
+                Scope::Between(last.clone().or_else(|| self.range.0.clone()), self.range.1.clone())
+            };
             let query = CompareQuery { scope: &scope, ..*self.query };
             let found = lines(connection, &compare_parts::orphans(&query, EXCEPTIONS_HELD_MAX))?;
             let is_all = found.len() < EXCEPTIONS_HELD_MAX;

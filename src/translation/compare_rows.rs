@@ -51,13 +51,17 @@ impl Line {
 /// The section `check`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Check {
-    pub old_rows: u64,
-    pub new_rows: u64,
-    pub refunds_twice: u64,
+    /// Rows of both sides; `None` if allocations without a charge are told by their ids.
+    pub rows: Option<(u64, u64)>,
+    /// Refunds of several charges, and charges that are listed several times.
+    pub twice: u64,
+    /// Charges that were looked at in detail; `None`: all.
+    pub detailed: Option<u64>,
 }
 
 pub(super) fn check(line: &Line) -> Result<Check, CompareError> {
-    Ok(Check { old_rows: line.count(1)?, new_rows: line.count(2)?, refunds_twice: line.count(3)? })
+    let (old, new) = (line.find_number(1, "a count")?, line.find_number(2, "a count")?);
+    Ok(Check { rows: old.zip(new), twice: line.count(3)? + line.count(4)?, detailed: line.find_number(5, "a count")? })
 }
 
 /// The section `payer`: currency, payer and what they pay. A charge without a currency is a fault, and told as one.

@@ -204,4 +204,11 @@ tables! {
         millionths -> BigInt,
         actor -> Text,
     }
+    sessions = "svc_changeover_sessions" (secret_hash) {
+        secret_hash -> Text,
+        token -> Text,
+        created_at -> BigInt,
+        seen_at -> BigInt,
+        expires_at -> BigInt,
+    }
 }

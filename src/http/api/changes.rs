@@ -13,7 +13,8 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{ChangeName, FlagKey, Instant, Period};
 use crate::routing::{
-    Assignment, GroupId, Move, RoutedChange, Side, Wish, change_stage, count_sides, evaluate_gates, move_group,
+    Assignment, GroupId, Move, RoutedChange, Side, StageMove, Wish, change_stage, count_sides, evaluate_gates,
+    move_group,
 };
 use crate::store::audit::{self, AuditEntry};
 use crate::translation::own::{get_change, list_changes};
@@ -161,24 +162,47 @@ pub async fn set_stage(
 ) -> Result<Json<Value>, Problem> {
     state
         .blocking(move |state| {
-            let mut connection = state.app().connection()?;
-            let change = get_change(&mut connection, &name)?;
-            let deed = Deed { actor: caller.actor(), at: state.now(), reason: wish.reason.as_str() };
-            let outcome =
-                change_stage(state.store(), &mut connection, &change, Wish { to: wish.to, deed, force: wish.force })?;
-            if !outcome.moved {
-                let failed = outcome.gates.iter().filter(|gate| !gate.holds);
-                let told: Vec<String> = failed.map(|gate| format!("{} ({})", gate.name, gate.evidence)).collect();
-                let detail = format!("`{name}` stays at {}: {}.", outcome.from, told.join("; "));
-                return Err(Problem::new(Code::Refused, detail));
-            }
-            let detail = json!({
-                "from": outcome.from, "to": outcome.to, "forced": outcome.forced, "released": outcome.released,
-            });
-            record(state, caller.actor(), "change.stage", &name, wish.reason.as_str(), &detail)?;
-            Ok(Json(json!(outcome)))
+            let step = Step { from: None, to: wish.to, force: wish.force };
+            Ok(Json(json!(move_stage(state, &name, step, (caller.actor(), wish.reason.as_str()))?)))
         })
         .await
+}
+
+/// A step from the stage that was seen, if that is said.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    pub from: Option<Stage>,
+    pub to: Stage,
+    pub force: bool,
+}
+
+/// Moves a change for `actor`, with its audit row; a gate that does not hold is an error that names it.
+pub fn move_stage(
+    state: &AppState,
+    name: &ChangeName,
+    step: Step,
+    (actor, reason): (&str, &str),
+) -> Result<StageMove, Problem> {
+    let mut connection = state.app().connection()?;
+    let change = get_change(&mut connection, name)?;
+    if let Some(from) = step.from.filter(|from| *from != change.stage) {
+        let detail = format!("`{name}` is at {} by now, not at {from}: look again before you move it.", change.stage);
+        return Err(Problem::new(Code::Refused, detail));
+    }
+    let deed = Deed { actor, at: state.now(), reason };
+    let wish = Wish { to: step.to, deed, force: step.force };
+    let outcome = change_stage(state.store(), &mut connection, &change, wish)?;
+    if !outcome.moved {
+        let failed = outcome.gates.iter().filter(|gate| !gate.holds);
+        let told: Vec<String> = failed.map(|gate| format!("{} ({})", gate.name, gate.evidence)).collect();
+        let detail = format!("`{name}` stays at {}: {}.", outcome.from, told.join("; "));
+        return Err(Problem::new(Code::Refused, detail));
+    }
+    let detail = json!({
+        "from": outcome.from, "to": outcome.to, "forced": outcome.forced, "released": outcome.released,
+    });
+    record(state, actor, "change.stage", name, reason, &detail)?;
+    Ok(outcome)
 }
 
 /// A page of a period's recorded sides, by group.

@@ -14,7 +14,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::ChangeName;
 use crate::translation::own::get_change;
-use crate::translation::pause::{Authority, get_running, pause, resume};
+use crate::translation::pause::{Authority, Gap, Resumed, get_running, pause, resume};
 use crate::translation::{Deed, Due, pending, resolve, retry_pending};
 
 /// Why translation is to stop.
@@ -72,21 +72,29 @@ pub async fn start_pause(
     name: Path<ChangeName>,
     wish: Json<PauseWish>,
 ) -> Result<Json<Value>, Problem> {
-    let reason = wish.reason.as_str().to_owned();
+    state
+        .blocking(move |state| {
+            let gap = pause_change(state, &name, wish.record_keys, (caller.actor(), wish.reason.as_str()))?;
+            Ok(Json(json!({ "change": name.as_str(), "gap": gap })))
+        })
+        .await
+}
+
+/// Pauses a change for `actor`, with its audit row. It needs a reason.
+pub fn pause_change(
+    state: &AppState,
+    name: &ChangeName,
+    record_keys: bool,
+    (actor, reason): (&str, &str),
+) -> Result<Gap, Problem> {
     if reason.trim().is_empty() {
         return Err(Problem::new(Code::InvalidValue, "A pause needs a `reason`: it stands in the history."));
     }
-    state
-        .blocking(move |state| {
-            let mut connection = state.app().connection()?;
-            let change = get_change(&mut connection, &name)?;
-            let deed = Deed { actor: caller.actor(), at: state.now(), reason: &reason };
-            let gap = pause(&mut connection, &change, wish.record_keys, deed)?;
-            let detail = json!({ "records_keys": gap.records_keys });
-            record(state, caller.actor(), "change.pause", &name, &reason, &detail)?;
-            Ok(Json(json!({ "change": change.name, "gap": gap })))
-        })
-        .await
+    let mut connection = state.app().connection()?;
+    let change = get_change(&mut connection, name)?;
+    let gap = pause(&mut connection, &change, record_keys, Deed { actor, at: state.now(), reason })?;
+    record(state, actor, "change.pause", name, reason, &json!({ "records_keys": gap.records_keys }))?;
+    Ok(gap)
 }
 
 /// Translates again, waits for the transactions of the pause and refreshes what they wrote. Answers when the gap is closed.
@@ -100,15 +108,25 @@ pub async fn end_pause(
 ) -> Result<Json<Value>, Problem> {
     state
         .blocking(move |state| {
-            let mut connection = state.app().connection()?;
-            let change = get_change(&mut connection, &name)?;
-            let model = resolve(&mut connection, &change.file)?;
-            let deed = Deed { actor: caller.actor(), at: state.now(), reason: wish.reason.as_str() };
-            let resumed = resume(&mut connection, &model, wish.authority, deed)?;
-            record(state, caller.actor(), "change.resume", &name, wish.reason.as_str(), &json!(resumed))?;
-            Ok(Json(json!({ "change": change.name, "resumed": resumed })))
+            let resumed = resume_change(state, &name, wish.authority, (caller.actor(), wish.reason.as_str()))?;
+            Ok(Json(json!({ "change": name.as_str(), "resumed": resumed })))
         })
         .await
+}
+
+/// Resumes a change for `actor`, with its audit row.
+pub fn resume_change(
+    state: &AppState,
+    name: &ChangeName,
+    authority: Option<Authority>,
+    (actor, reason): (&str, &str),
+) -> Result<Resumed, Problem> {
+    let mut connection = state.app().connection()?;
+    let change = get_change(&mut connection, name)?;
+    let model = resolve(&mut connection, &change.file)?;
+    let resumed = resume(&mut connection, &model, authority, Deed { actor, at: state.now(), reason })?;
+    record(state, actor, "change.resume", name, reason, &json!(resumed))?;
+    Ok(resumed)
 }
 
 /// The keys whose translation failed while the write itself went through, oldest first.

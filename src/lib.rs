@@ -5,6 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`cli`] | the commands, and what reaches stdout, stderr and progress bars |
+//! | [`console`] | the pages at `/console`: sign-in, changes and their stages |
 //! | [`http`] | every path of the service, its errors, tokens and headers |
 //! | [`jobs`] | what runs by itself inside the server |
 //! | [`report`] | a comparison as terminal text, JSON and HTML |
@@ -24,6 +25,7 @@ pub mod allocation;
 pub mod change;
 pub mod cli;
 pub mod conformance;
+pub mod console;
 pub mod database;
 pub mod flags;
 pub mod http;

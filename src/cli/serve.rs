@@ -116,8 +116,8 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     if let Some(first) = first {
         say_first_token(&first);
     }
-    say(&format!("Changeover serves http://{address} (what it can do: http://{address}/docs)"));
-    crate::http::serve(listener, state).context("the server ended")?;
+    say(&format!("Changeover serves http://{address} (console: http://{address}/console, API: http://{address}/docs)"));
+    crate::http::serve(listener, state, crate::console::configure).context("the server ended")?;
     drop(runner);
     drop(watcher);
     drop(watching_ranges);

@@ -199,6 +199,12 @@ impl Problem {
         self.code
     }
 
+    /// What is wrong here, and what to do about it.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// What a client gets.
     #[must_use]
     pub fn document(&self) -> ProblemDocument {

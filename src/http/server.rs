@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
+use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, rt, web};
 use socket2::SockRef;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,12 +26,19 @@ const STOP_SECONDS_MAX: u64 = 20;
 const UNANSWERED_MAX: Duration = Duration::from_secs(60);
 
 /// Serves until SIGTERM or SIGINT; then running requests finish, and new ones are not taken.
-pub fn serve(listener: TcpListener, state: AppState) -> std::io::Result<()> {
+///
+/// `more` registers what is built upon these paths: the console.
+pub fn serve(listener: TcpListener, state: AppState, more: fn(&mut ServiceConfig)) -> std::io::Result<()> {
     rt::System::new().block_on(async move {
         let streams = Arc::clone(state.streams());
         let data = web::Data::new(state);
         let server = HttpServer::new(move || {
-            App::new().app_data(data.clone()).wrap(from_fn(keep)).wrap(from_fn(observe)).configure(configure)
+            App::new()
+                .app_data(data.clone())
+                .wrap(from_fn(keep))
+                .wrap(from_fn(observe))
+                .configure(configure)
+                .configure(more)
         })
         .on_connect(|connection, _| give_up_early(connection))
         .client_request_timeout(REQUEST_HEAD_MAX)

@@ -2,15 +2,13 @@
 // script and whole without, and whole on paper. Leaves a screenshot of each for people to look at.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import puppeteer from 'puppeteer-core';
+import { axe, launch, stickingOut } from './looking.mjs';
 
 const pages = process.env.CHANGEOVER_PAGES;
 const screenshots = process.env.CHANGEOVER_SCREENSHOTS;
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const names = readdirSync(pages).filter((name) => name.endsWith('.html')).map((name) => name.slice(0, -5)).sort();
 // A huge page takes long to draw and shows nothing new.
 const MAX_HEIGHT = 16_000;
@@ -19,8 +17,7 @@ let browser;
 before(async () => {
   rmSync(screenshots, { recursive: true, force: true });
   mkdirSync(screenshots, { recursive: true });
-  const args = ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'];
-  browser = await puppeteer.launch({ executablePath: process.env.CHANGEOVER_CHROMIUM, headless: true, args });
+  browser = await launch();
 });
 after(() => browser?.close());
 
@@ -38,18 +35,6 @@ async function open(name, { width = 1280, scheme = 'light', script = true } = {}
   await page.goto(pathToFileURL(join(pages, `${name}.html`)).href);
   return { page, faults };
 }
-
-/** Elements that stick out of the page, or text that is cut off, outside of what scrolls. */
-const stickingOut = () => {
-  const width = document.documentElement.clientWidth;
-  const found = document.documentElement.scrollWidth > width ? [`the page is ${document.documentElement.scrollWidth} wide`] : [];
-  for (const element of document.body.querySelectorAll('*')) {
-    if (element.closest('.scroll') || element.closest('.unseen') || element.closest('svg')) continue;
-    const box = element.getBoundingClientRect();
-    if (box.width > 0 && (box.right > width + 1 || box.left < -1)) found.push(element.outerHTML.slice(0, 120));
-  }
-  return found.slice(0, 5);
-};
 
 /** Labels and values of charts that lie over each other. */
 const overlapping = () => {

@@ -7,6 +7,7 @@ mod api;
 mod change;
 mod cli;
 mod conformance;
+mod console;
 mod database;
 mod examples;
 mod flags;

@@ -1,0 +1,18 @@
+//! The console: pages for people who adjust changes in a browser. Rendered here, whole without script, with nothing from another host. It
+//! does what the API does, by the same functions; it holds no truth of its own but who is signed in.
+
+mod answer;
+mod assets;
+mod change;
+mod change_facts;
+mod changes;
+mod form;
+mod page;
+mod pauses;
+mod routes;
+mod session;
+mod sign_in;
+mod stages;
+mod words;
+
+pub use routes::configure;

@@ -1,0 +1,21 @@
+// Pages are whole without this. With it a form is sent once however often its button is pressed, and times are told in the reader's zone.
+'use strict';
+
+for (const form of document.querySelectorAll('form[method=post]')) {
+  form.addEventListener('submit', (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = 'yes';
+    for (const button of form.querySelectorAll('button')) button.setAttribute('aria-disabled', 'true');
+  });
+}
+
+// A page that the browser kept may be sent anew.
+addEventListener('pageshow', () => {
+  for (const form of document.querySelectorAll('form[method=post]')) {
+    delete form.dataset.sent;
+    for (const button of form.querySelectorAll('button')) button.removeAttribute('aria-disabled');
+  }
+});
+
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
+for (const time of document.querySelectorAll('time[datetime]')) time.title = local.format(new Date(time.dateTime));

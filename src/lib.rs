@@ -18,6 +18,7 @@
 //! | [`change`] | the change file, its stages and their gates |
 //! | [`allocation`] | dividing a charge, classes of differences, totals |
 //! | [`observations`] | old and new results that applications post, compared under rules |
+//! | [`worker_gates`] | what gates tell background workers, and who holds their leases |
 //! | [`flags`] | flags, cohorts, buckets and their evaluation |
 //! | [`primitives`] | keys, ids, money, periods and instants |
 
@@ -37,3 +38,4 @@ pub mod routing;
 pub mod sql;
 pub mod store;
 pub mod translation;
+pub mod worker_gates;

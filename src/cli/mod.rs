@@ -22,6 +22,9 @@ mod flag_explain;
 mod flag_history;
 mod flag_preview;
 mod flag_show;
+mod gate;
+mod gate_guard;
+mod gate_hold;
 mod import;
 mod installed;
 mod job;
@@ -99,6 +102,9 @@ enum Command {
     /// List, show and cancel the long work that servers do
     #[command(subcommand)]
     Job(job::Command),
+    /// Pause background workers, bring them back in order, run one instance of a command
+    #[command(subcommand)]
+    Gate(gate::Command),
     /// Read the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -130,6 +136,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Explanation(command) => explanation::run(&settings, &output, command),
         Command::Observation(command) => observation::run(&settings, &output, command),
         Command::Job(command) => job::run(&settings, &output, command),
+        Command::Gate(command) => gate::run(&settings, &output, command),
         Command::Audit(command) => audit::run(&settings, &output, command),
         Command::Token(command) => token::run(&settings, &output, command),
     };

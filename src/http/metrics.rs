@@ -22,7 +22,8 @@ use prometheus::{
 };
 
 use self::catalogue::{
-    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, EVENT_STREAMS, EVENTS, OBSERVATIONS, POOL, WRITE_RETRIES, WRITES,
+    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, EVENT_STREAMS, EVENTS, LEASE_ANSWERS, OBSERVATIONS, POOL,
+    WRITE_RETRIES, WRITES,
 };
 use self::changes::Changes;
 use self::requests::Requests;
@@ -50,6 +51,7 @@ pub struct Metrics {
     observations: IntCounterVec,
     writes: IntCounterVec,
     write_retries: IntCounterVec,
+    lease_answers: IntCounterVec,
 }
 
 impl Metrics {
@@ -68,9 +70,10 @@ impl Metrics {
             observations: IntCounterVec::new(OBSERVATIONS.opts(), OBSERVATIONS.labels)?,
             writes: IntCounterVec::new(WRITES.opts(), WRITES.labels)?,
             write_retries: IntCounterVec::new(WRITE_RETRIES.opts(), WRITE_RETRIES.labels)?,
+            lease_answers: IntCounterVec::new(LEASE_ANSWERS.opts(), LEASE_ANSWERS.labels)?,
             registry: Registry::new(),
         };
-        let collectors: [Box<dyn Collector>; 13] = [
+        let collectors: [Box<dyn Collector>; 14] = [
             Box::new(metrics.evaluations.clone()),
             Box::new(metrics.evaluation_seconds.clone()),
             Box::new(metrics.requests.counts.clone()),
@@ -83,6 +86,7 @@ impl Metrics {
             Box::new(metrics.observations.clone()),
             Box::new(metrics.writes.clone()),
             Box::new(metrics.write_retries.clone()),
+            Box::new(metrics.lease_answers.clone()),
             Box::new(Changes::new(overview)?),
         ];
         for collector in collectors {
@@ -121,6 +125,11 @@ impl Metrics {
     pub fn wrote(&self, change: &str, outcome: &'static str, retries: u32) {
         self.writes.with_label_values(&[change, outcome]).inc();
         self.write_retries.with_label_values(&[change]).inc_by(u64::from(retries));
+    }
+
+    /// A worker asked for a lease, or about its own.
+    pub fn leased(&self, outcome: &'static str) {
+        self.lease_answers.with_label_values(&[outcome]).inc();
     }
 
     /// Observations were posted. Only of a change or flag that exists: its name becomes a label.

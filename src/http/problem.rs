@@ -62,12 +62,16 @@ codes! {
     ChargeNotFound = "charge_not_found", NOT_FOUND, "There is no such charge";
     ProposalNotFound = "proposal_not_found", NOT_FOUND, "There is no such proposal";
     JobNotFound = "job_not_found", NOT_FOUND, "There is no such job";
+    GateNotFound = "gate_not_found", NOT_FOUND, "There is no gate of that worker";
     VersionNotFound = "version_not_found", NOT_FOUND, "There is no such version";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not take this method";
     Exists = "exists", CONFLICT, "It exists already";
     InUse = "in_use", CONFLICT, "It is used elsewhere";
     NotKept = "not_kept", GONE, "Its content is no longer kept";
     Refused = "refused", CONFLICT, "The state of things does not allow this now";
+    GatePaused = "gate_paused", CONFLICT, "The worker is paused";
+    LeaseHeld = "lease_held", CONFLICT, "Another instance of the worker has the lease";
+    LeaseLost = "lease_lost", CONFLICT, "The lease is not held any more";
     SecondPersonNeeded = "second_person_needed", CONFLICT, "It takes a second person";
     OwnProposal = "own_proposal", FORBIDDEN, "It takes another person than the one who proposed it";
     ProposalClosed = "proposal_closed", CONFLICT, "The proposal cannot be decided any more";
@@ -268,6 +272,7 @@ impl From<StoreError> for Problem {
                     "change" => Code::ChangeNotFound,
                     "report" => Code::ReportNotFound,
                     "job" => Code::JobNotFound,
+                    "gate" => Code::GateNotFound,
                     "proposal" => Code::ProposalNotFound,
                     _ => Code::NotFound,
                 },
@@ -276,6 +281,7 @@ impl From<StoreError> for Problem {
             StoreError::WouldReplace(_) => Self::new(Code::ImportConflict, detail),
             StoreError::TooMany { .. } | StoreError::OtherReport { .. } => Self::new(Code::Refused, detail),
             StoreError::Protected(protected) => protected.into(),
+            StoreError::NoReason(_) | StoreError::InvalidGate(_) => Self::new(Code::InvalidValue, detail),
             StoreError::NoSuchVersion { .. } => Self::new(Code::VersionNotFound, detail),
             StoreError::InvalidFlag(error) => error.into(),
             StoreError::Share(ShareError::NoSuchRule { .. } | ShareError::NoSuchVariant { .. })

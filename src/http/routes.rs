@@ -6,7 +6,7 @@ use super::api::{
     assignments, audit, backfills, changes, charges, closings, cohort_generations, cohort_ids, cohort_staged,
     cohort_uploads, cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports,
     installs, jobs, laws, observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens,
-    writes,
+    worker_gates, worker_leases, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
@@ -99,6 +99,15 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/jobs/{id}").get(jobs::get).service())
         .service(path("/api/v1/jobs/{id}/cancel").post(jobs::cancel).service())
         .service(path("/api/v1/changes/{name}/writes").get(writes::schema).post(writes::run).service())
+        .service(path("/api/v1/gates").get(worker_gates::list).service())
+        .service(path("/api/v1/gates/{worker}").get(worker_gates::get).put(worker_gates::set).delete(worker_gates::remove).service())
+        .service(path("/api/v1/gates/{worker}/pause").post(worker_gates::pause).service())
+        .service(path("/api/v1/gates/{worker}/resume").post(worker_gates::resume).service())
+        .service(path("/api/v1/gates/{worker}/lease").post(worker_leases::acquire).service())
+        .service(path("/api/v1/gates/{worker}/lease/heartbeat").post(worker_leases::heartbeat).service())
+        .service(path("/api/v1/gates/{worker}/lease/release").post(worker_leases::release).service())
+        .service(path("/api/v1/all-gates/pause").post(worker_gates::pause_all).service())
+        .service(path("/api/v1/all-gates/resume").post(worker_gates::resume_all).service())
         .service(path("/api/v1/tokens").get(tokens::list).post(tokens::create).service())
         .service(path("/api/v1/tokens/{id}").get(tokens::get).delete(tokens::revoke).service())
         .service(path("/api/v1/audit").get(audit::list).service())

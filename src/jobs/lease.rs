@@ -237,8 +237,8 @@ impl Drop for LeasedLoop {
     }
 }
 
-/// The host's name, the process's number and some randomness: two containers may share the first two.
-fn holder() -> Result<String, getrandom::Error> {
+/// A name for a holder of leases: the host's name, the process's number and some randomness: two containers may share the first two.
+pub fn holder() -> Result<String, getrandom::Error> {
     let mut random = [0u8; 4];
     getrandom::fill(&mut random)?;
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| String::from("server"));

@@ -16,7 +16,7 @@ mod watch;
 
 use crate::store::jobs::JobKind;
 
-pub use lease::{Held, LeasedLoop, Leases, Turn};
+pub use lease::{Held, LeasedLoop, Leases, Turn, holder};
 pub use pending::PendingWorker;
 pub use refresh::Refresher;
 pub use runner::{Outcome, Run, Runner, Surroundings, Work, WorkError};

@@ -13,7 +13,7 @@ use crate::database::{Database, DatabaseConnection};
 use crate::primitives::ChangeName;
 use crate::report::{self, RunError};
 use crate::routing::{ChangeSides, Overview, ReportFindings, count_sides};
-use crate::store::{PageRequest, Store, reports};
+use crate::store::{PageRequest, Store, reports, worker_gates};
 use crate::translation::health;
 
 /// A reading is this old at most, as long as reading is quick.
@@ -96,7 +96,8 @@ impl Watch {
         };
         drop(connection);
         let reports = self.newest_reports(&names, &before.reports)?;
-        self.overview.store(Arc::new(Overview { health, sides, reports }));
+        let worker_gates = Some(self.store.read(worker_gates::count)?);
+        self.overview.store(Arc::new(Overview { health, sides, reports, worker_gates }));
         Ok(())
     }
 

@@ -10,6 +10,6 @@ mod period_scheme;
 pub use currency::exponent_of;
 pub use dialect::Dialect;
 pub use instant::Instant;
-pub use name::{ChangeName, CohortName, FlagKey, InvalidName, VariantName};
+pub use name::{ChangeName, CohortName, FlagKey, InvalidName, VariantName, WorkerName};
 pub use period::{InvalidPeriod, Period, PeriodKind};
 pub use period_scheme::{InvalidTable, NoPeriod, PeriodScheme};

@@ -107,6 +107,13 @@ name_type!(
     |text| is_plain(text, 128, &['.', '_', '-'])
 );
 name_type!(
+    /// The name of a background worker: the same alphabet as a flag key.
+    WorkerName,
+    "worker name",
+    "1 to 128 letters, digits, `.`, `_` or `-`, and the first one a letter or digit",
+    |text| is_plain(text, 128, &['.', '_', '-'])
+);
+name_type!(
     /// The name of a change: lower case, digits and `-`, at most 32 characters, because names of database objects are made from it
     /// and PostgreSQL cuts those at 63 bytes.
     ChangeName,

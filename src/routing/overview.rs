@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::list::SideCounts;
 use crate::allocation::ChargeClass;
 use crate::primitives::{ChangeName, Instant};
+use crate::store::worker_gates::GateCounts;
 use crate::translation::Health;
 
 /// The installed changes at one moment. Empty until the first reading.
@@ -16,6 +17,8 @@ pub struct Overview {
     pub sides: Vec<ChangeSides>,
     /// What the newest report of each change found.
     pub reports: Vec<ReportFindings>,
+    /// The gates of background workers; `None` until they have been read.
+    pub worker_gates: Option<GateCounts>,
 }
 
 /// How many groups of a change are on each side.

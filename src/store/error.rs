@@ -4,6 +4,7 @@ use super::proposals::Ask;
 use super::protection::Protected;
 use crate::database::DatabaseError;
 use crate::flags::{InvalidFlag, ShareError};
+use crate::worker_gates::InvalidSettings;
 
 /// An error of the store. `what` is a word such as `flag`, `name` the key that the caller gave.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,10 @@ pub enum StoreError {
     OtherReport { id: String, stored: String },
     #[error("there are {max} {what} already, the most that there may be: {remedy}")]
     TooMany { what: &'static str, max: usize, remedy: &'static str },
+    #[error("{0} needs a reason: say why, it stands in the audit log")]
+    NoReason(&'static str),
+    #[error(transparent)]
+    InvalidGate(#[from] InvalidSettings),
     #[error("the operating system gave no randomness")]
     NoRandomness,
 }

@@ -45,6 +45,8 @@ pub mod tokens;
 pub mod upload;
 mod upload_records;
 mod upload_sort;
+pub mod worker_gates;
+pub mod worker_leases;
 
 use crate::database::{Database, DatabaseConnection};
 use crate::primitives::Instant;

@@ -26,3 +26,4 @@ mod store;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]
 mod support;
 mod translation;
+mod worker_gates;

@@ -33,6 +33,8 @@ pub mod report_files;
 pub mod reports;
 pub mod rollouts;
 pub mod tokens;
+pub mod worker_gates;
+pub mod worker_leases;
 pub mod writes;
 
 use actix_web::HttpResponse;

@@ -110,6 +110,12 @@ metrics! {
         "Charges in a class that is wrong that nobody explains, as the newest report found them: these hold `live` back.";
     REPORT_AGE = Gauge "changeover_report_age_seconds" ["change"],
         "Seconds since the moment that the newest report is of.";
+    WORKER_GATES = Gauge "changeover_worker_gates" ["state"],
+        "Gates of background workers that are running, waiting for their turn, or paused.";
+    WORKER_LEASES = Gauge "changeover_worker_leases_held" [],
+        "Leases of background workers that are held.";
+    LEASE_ANSWERS = Counter "changeover_worker_lease_answers_total" ["outcome"],
+        "What this server told workers that asked for a lease: acquired, held by another, paused, refused; at a heartbeat renewed, stopped, lost; released.";
     OVERVIEW_AGE = Gauge "changeover_overview_age_seconds" [],
         "Seconds since the state of the changes was read from the application's database. Absent until it has been.";
     REQUESTS = Counter "changeover_http_requests_total" ["method", "route", "status"],

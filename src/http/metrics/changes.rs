@@ -10,7 +10,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric as Sample, MetricFamil
 use super::catalogue::{
     ASSIGNMENTS, BACKFILL_FINISHED, BACKFILL_KEYS, BACKFILL_RATE, DRIFT, EXCEPTIONS, Kind, Metric, OLDEST_RANGE,
     OVERVIEW_AGE, PAUSED, PENDING, REPORT_AGE, SENTINEL_DRIFT, SENTINEL_KEYS, SENTINEL_REPAIRED, STAGE,
-    TRANSLATION_ERRORS, UNEXPLAINED, VERIFIED_KEYS,
+    TRANSLATION_ERRORS, UNEXPLAINED, VERIFIED_KEYS, WORKER_GATES, WORKER_LEASES,
 };
 use crate::change::Stage;
 use crate::primitives::Instant;
@@ -21,7 +21,7 @@ use crate::translation::{BlockHealth, ChangeHealth};
 const PERIODS: usize = 3;
 
 /// The metrics of this file.
-const OF_CHANGES: [&Metric; 18] = [
+const OF_CHANGES: [&Metric; 20] = [
     &STAGE,
     &PAUSED,
     &PENDING,
@@ -39,6 +39,8 @@ const OF_CHANGES: [&Metric; 18] = [
     &EXCEPTIONS,
     &UNEXPLAINED,
     &REPORT_AGE,
+    &WORKER_GATES,
+    &WORKER_LEASES,
     &OVERVIEW_AGE,
 ];
 
@@ -75,6 +77,7 @@ impl Collector for Changes {
             families.change(change);
         }
         families.sides_and_reports(&overview);
+        families.gates(&overview);
         families.families
     }
 }
@@ -162,6 +165,14 @@ impl Families {
             self.add(&UNEXPLAINED, &[change], float(unexplained));
             self.add(&REPORT_AGE, &[change], self.seconds_since(report.as_of));
         }
+    }
+
+    fn gates(&mut self, overview: &Overview) {
+        let Some(counts) = overview.worker_gates else { return };
+        for (state, gates) in [("running", counts.running), ("waiting", counts.waiting), ("paused", counts.paused)] {
+            self.add(&WORKER_GATES, &[state], float(gates));
+        }
+        self.add(&WORKER_LEASES, &[], float(counts.leases_held));
     }
 
     fn seconds_since(&self, at: Instant) -> f64 {

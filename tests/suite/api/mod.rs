@@ -9,6 +9,7 @@ mod malformed;
 mod metrics;
 mod reference;
 mod story;
+mod worker_gates;
 mod writes;
 
 use std::sync::Arc;

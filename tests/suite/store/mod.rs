@@ -5,6 +5,7 @@ mod leases;
 mod migrations;
 mod prerequisites;
 mod versions;
+mod worker_gates;
 
 use changeover::store::{Origin, Store};
 

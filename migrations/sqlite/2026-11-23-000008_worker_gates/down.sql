@@ -1,0 +1,2 @@
+DROP TABLE svc_changeover_worker_leases;
+DROP TABLE svc_changeover_worker_gates;

@@ -13,7 +13,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use askama::Template;
 
 use super::page::{Frame, base, see_other};
-use super::session::{SESSION, cookie_of};
+use super::session::{SESSION, cookie_of, signed};
 use super::sign_in::address_with_return;
 use crate::http::problem::{Code, Problem};
 
@@ -55,14 +55,17 @@ pub async fn protect(
     let answer = next.call(request).await?.map_into_boxed_body();
     let mut answer = match answer.response().error().and_then(|error| error.as_error::<Problem>()) {
         Some(problem) => {
-            let shown = shown(answer.request(), problem);
+            let shown = shown(answer.request(), problem).await;
             answer.into_response(shown)
         }
         None => answer,
     };
     let headers = answer.headers_mut();
     for (name, value) in HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        // A report's own page brings a policy of its own.
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -71,13 +74,13 @@ pub async fn protect(
 }
 
 /// A problem as a person sees it.
-fn shown(request: &HttpRequest, problem: &Problem) -> HttpResponse {
+async fn shown(request: &HttpRequest, problem: &Problem) -> HttpResponse {
     if problem.code() == Code::Unauthenticated {
         return to_sign_in(request);
     }
     let status = problem.status_code();
     let page = ErrorPage {
-        frame: Frame::bare(request, problem.code().title()),
+        frame: frame_of(request, problem).await,
         title: problem.code().title(),
         detail: problem.detail().to_owned(),
         status: status.as_u16(),
@@ -87,6 +90,18 @@ fn shown(request: &HttpRequest, problem: &Problem) -> HttpResponse {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     answer
+}
+
+/// With the way to everything else, for who is signed in. Who asks too often, or while the database is away, is not looked up.
+async fn frame_of(request: &HttpRequest, problem: &Problem) -> Frame {
+    let title = problem.code().title();
+    if matches!(problem.code(), Code::RateLimited | Code::DatabaseUnavailable) {
+        return Frame::bare(request, title);
+    }
+    match signed(request).await {
+        Ok(signed) => Frame::new(request, title, &signed),
+        Err(_) => Frame::bare(request, title),
+    }
 }
 
 fn to_sign_in(request: &HttpRequest) -> HttpResponse {

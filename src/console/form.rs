@@ -37,6 +37,15 @@ impl Fields {
         if is_fine { Ok(text) } else { Err(Problem::new(Code::InvalidValue, detail())) }
     }
 
+    /// Why it is done. Where a page asks for it, it must be said.
+    pub fn reason(&self) -> Result<String, Problem> {
+        let reason = self.text("reason")?;
+        if reason.is_empty() {
+            return Err(Problem::new(Code::InvalidValue, "Say why: the reason stands in the audit log."));
+        }
+        Ok(reason)
+    }
+
     /// True if a box is ticked.
     #[must_use]
     pub fn is_ticked(&self, name: &str) -> bool {

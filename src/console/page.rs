@@ -16,6 +16,8 @@ pub struct Frame {
     /// Where the console is, as the browser sees it: `/console`, behind what a proxy has taken away.
     pub base: String,
     pub title: String,
+    /// The part of the console that the page is in, by its first word below `/console`: `changes`, `reports`.
+    pub section: String,
     /// Changes with what the assets say, so that browsers may keep them for good.
     pub assets_version: &'static str,
     pub member: Option<Who>,
@@ -47,7 +49,8 @@ impl Frame {
     /// For pages that are shown to anybody.
     #[must_use]
     pub fn bare(request: &HttpRequest, title: impl Into<String>) -> Self {
-        Self { base: base(request), title: title.into(), assets_version: assets::version(), member: None, note: None }
+        let (base, section) = (base(request), section(request.path()));
+        Self { base, title: title.into(), section, assets_version: assets::version(), member: None, note: None }
     }
 
     #[must_use]
@@ -58,6 +61,17 @@ impl Frame {
     #[must_use]
     pub fn csrf(&self) -> &str {
         self.member.as_ref().map_or("", |who| &who.csrf)
+    }
+}
+
+/// A change's reports are found under `reports`, whichever way one came.
+fn section(path: &str) -> String {
+    let mut words = path.trim_start_matches("/console").split('/').skip(1);
+    let (first, third) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+    match (first, third) {
+        ("changes", "reports" | "explanations") => String::from("reports"),
+        ("jobs", _) => String::from("changes"),
+        (first, _) => first.to_owned(),
     }
 }
 

@@ -6,7 +6,8 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::answer::protect;
 use super::page::{base, see_other};
-use super::{assets, change, changes, pauses, sign_in, stages};
+use super::{assets, change, changes, jobs, pauses, sign_in, stages};
+use super::{report, report_explanations as explanations, report_files, report_list};
 use crate::http::paths::path;
 use crate::http::problem::{Code, Problem};
 
@@ -25,6 +26,17 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/stage").get(stages::page).post(stages::change).service())
         .service(path("/changes/{name}/pause").get(pauses::pause_page).post(pauses::pause).service())
         .service(path("/changes/{name}/resume").get(pauses::resume_page).post(pauses::resume).service())
+        .service(path("/reports").get(report_list::all).service())
+        .service(path("/changes/{name}/reports").get(report_list::page).post(report_list::run).service())
+        .service(path("/changes/{name}/reports/{id}").get(report::page).service())
+        .service(path("/changes/{name}/reports/{id}/sign").get(report::page).post(report::sign).service())
+        .service(path("/changes/{name}/reports/{id}/page").get(report_files::read).service())
+        .service(path("/changes/{name}/reports/{id}/files/{file}").get(report_files::download).service())
+        .service(path("/changes/{name}/explanations").get(explanations::list).post(explanations::create).service())
+        .service(path("/changes/{name}/explanations/new").get(explanations::form).service())
+        .service(path("/changes/{name}/explanations/{id}/withdraw").get(explanations::withdraw_page).post(explanations::withdraw).service())
+        .service(path("/jobs/{id}").get(jobs::page).service())
+        .service(path("/jobs/{id}/cancel").get(jobs::cancel_page).post(jobs::cancel).service())
         .default_service(web::to(nothing_here));
     config.service(console);
 }

@@ -85,6 +85,33 @@ pub fn stepper(stage: Stage) -> Vec<StepShown> {
     Stage::ALL.map(|step| StepShown { name: step.as_str(), is_past: step < stage, is_now: step == stage }).to_vec()
 }
 
+/// A stored value as a person reads it: texts without quotes, numbers in groups, what is nested as JSON.
+#[must_use]
+pub fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Bool(true) => String::from("yes"),
+        serde_json::Value::Bool(false) => String::from("no"),
+        serde_json::Value::Number(number) => number.as_i64().map_or_else(|| number.to_string(), grouped),
+        nested => nested.to_string(),
+    }
+}
+
+/// A text as it may stand in an address.
+#[must_use]
+pub fn in_address(text: &str) -> String {
+    let mut address = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            address.push(char::from(byte));
+        } else {
+            address.push('%');
+            address.extend([byte >> 4, byte & 15].iter().filter_map(|digit| char::from_digit(u32::from(*digit), 16)));
+        }
+    }
+    address
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ mod schema;
 mod since;
 mod stored;
 mod text;
-mod words;
+pub(crate) mod words;
 mod zip;
 
 pub use charge::{ChargeStory, Covering, LastReport, explain_charge};

@@ -8,12 +8,12 @@ use crate::allocation::{
 use crate::primitives::Instant;
 
 /// The verdict in a sentence, and what it rests on.
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     pub headline: String,
     pub detail: String,
 }
 
-pub(super) fn verdict(data: &ReportData) -> Verdict {
+pub(crate) fn verdict(data: &ReportData) -> Verdict {
     let comparison = &data.comparison;
     let charges = comparison.charges();
     if data.clean && charges == 0 {
@@ -50,7 +50,7 @@ pub(super) fn verdict(data: &ReportData) -> Verdict {
 }
 
 /// Charges in a wrong class that nobody explains. A report of the time before there were explanations does not say so: none was explained.
-pub(super) fn unexplained_total(data: &ReportData) -> u64 {
+pub(crate) fn unexplained_total(data: &ReportData) -> u64 {
     if data.explained.is_empty() { data.comparison.exceptions_total } else { data.unexplained_total }
 }
 
@@ -94,18 +94,18 @@ fn reasons(data: &ReportData) -> String {
 }
 
 /// The change's title.
-pub(super) fn title(data: &ReportData) -> String {
+pub(crate) fn title(data: &ReportData) -> String {
     shown(&data.subject.title, TITLE_LENGTH_MAX)
 }
 
 /// `2026-11 EUR`; an allocation without a charge has neither.
-pub(super) fn place(period: Option<&str>, currency: Option<&str>) -> String {
+pub(crate) fn place(period: Option<&str>, currency: Option<&str>) -> String {
     let known: Vec<String> = [period, currency].into_iter().flatten().map(printable).collect();
     if known.is_empty() { String::from("no period") } else { known.join(" ") }
 }
 
 /// A side of a control total.
-pub(super) fn side(name: &str) -> &str {
+pub(crate) fn side(name: &str) -> &str {
     match name {
         "charges" => "Charged",
         "old" => "Old model",
@@ -116,7 +116,7 @@ pub(super) fn side(name: &str) -> &str {
 }
 
 /// `3 × sum differs, 2026-11 EUR`
-pub(super) fn unexplained(total: &UnexplainedTotal) -> String {
+pub(crate) fn unexplained(total: &UnexplainedTotal) -> String {
     let place = place(total.period.as_deref(), total.currency.as_deref());
     format!("{} × {}, {place}", grouped(total.charges), total.class.title().to_lowercase())
 }
@@ -125,7 +125,7 @@ pub(super) fn unexplained(total: &UnexplainedTotal) -> String {
 const CHARGES_NAMED_MAX: usize = 8;
 
 /// Where an explanation applies: `2026-11 EUR, only charges c1, c2`.
-pub(super) fn explained_place(explanation: &Explanation) -> String {
+pub(crate) fn explained_place(explanation: &Explanation) -> String {
     let mut place = match (&explanation.wording.period, &explanation.wording.currency) {
         (None, None) => String::from("any period and currency"),
         (period, currency) => place(period.as_deref(), currency.as_deref()),
@@ -143,7 +143,7 @@ pub(super) fn explained_place(explanation: &Explanation) -> String {
 }
 
 /// `3 of 5`: how many of the charges that it is about an explanation covers, and how many it may.
-pub(super) fn covers(explained: &Explained) -> String {
+pub(crate) fn covers(explained: &Explained) -> String {
     format!(
         "{} of {}, at most {}",
         grouped(explained.covers),
@@ -152,7 +152,7 @@ pub(super) fn covers(explained: &Explained) -> String {
     )
 }
 
-pub(super) fn explanation_state(state: ExplanationState) -> &'static str {
+pub(crate) fn explanation_state(state: ExplanationState) -> &'static str {
     match state {
         ExplanationState::Holds => "holds",
         ExplanationState::Exceeded => "too many charges",
@@ -161,7 +161,7 @@ pub(super) fn explanation_state(state: ExplanationState) -> &'static str {
 }
 
 /// What an earlier report said: `clean`, `3 exceptions, 1 unexplained`.
-pub(super) fn trend_value(clean: bool, exceptions: u64, unexplained: u64) -> String {
+pub(crate) fn trend_value(clean: bool, exceptions: u64, unexplained: u64) -> String {
     match (clean, exceptions) {
         (true, 0) => String::from("clean"),
         (true, _) => format!("clean, {} explained", counted(exceptions, "exception", "exceptions")),
@@ -173,7 +173,7 @@ pub(super) fn trend_value(clean: bool, exceptions: u64, unexplained: u64) -> Str
 }
 
 /// Where the new side of the comparison came from.
-pub(super) fn new_side(data: &ReportData) -> String {
+pub(crate) fn new_side(data: &ReportData) -> String {
     match &data.subject.basis {
         Basis::Installed { stage } => format!("the new model's tables, in stage {}", printable(stage)),
         Basis::WhatIf => {
@@ -183,7 +183,7 @@ pub(super) fn new_side(data: &ReportData) -> String {
 }
 
 /// Where the side that is in force came from.
-pub(super) fn in_force_side(data: &ReportData) -> &'static str {
+pub(crate) fn in_force_side(data: &ReportData) -> &'static str {
     match data.comparison.effective {
         EffectiveSource::View => "each charge by the side of its group",
         EffectiveSource::Old => "the old model: no routing is installed",
@@ -191,7 +191,7 @@ pub(super) fn in_force_side(data: &ReportData) -> &'static str {
 }
 
 /// `EUR 2, JPY 0`
-pub(super) fn decimals(comparison: &Comparison) -> String {
+pub(crate) fn decimals(comparison: &Comparison) -> String {
     const NAMED_MAX: usize = 40;
     let mut named: Vec<String> = comparison
         .exponents
@@ -205,12 +205,12 @@ pub(super) fn decimals(comparison: &Comparison) -> String {
     if named.is_empty() { String::from("none known") } else { named.join(", ") }
 }
 
-pub(super) fn absolute(amount: Minor) -> Minor {
+pub(crate) fn absolute(amount: Minor) -> Minor {
     if amount.is_negative() { -amount } else { amount }
 }
 
 /// `Stage live`, or what was computed without installing anything.
-pub(super) fn basis(data: &ReportData) -> String {
+pub(crate) fn basis(data: &ReportData) -> String {
     match &data.subject.basis {
         Basis::Installed { stage } => format!("stage {stage}"),
         Basis::WhatIf => String::from("what if: nothing is installed"),
@@ -219,7 +219,7 @@ pub(super) fn basis(data: &ReportData) -> String {
 
 const PERIODS_NAMED_MAX: usize = 24;
 
-pub(super) fn periods(data: &ReportData) -> String {
+pub(crate) fn periods(data: &ReportData) -> String {
     match data.subject.periods.as_slice() {
         [] => String::from("all periods"),
         [one] => format!("period {}", printable(one)),
@@ -232,31 +232,31 @@ pub(super) fn periods(data: &ReportData) -> String {
 }
 
 /// What the report was compared on, for the foot of it.
-pub(super) fn configuration(report: &Report) -> String {
+pub(crate) fn configuration(report: &Report) -> String {
     report.data.subject.configuration_version.map_or(String::from("none"), |version| version.to_string())
 }
 
 /// An amount in its currency's form.
-pub(super) fn amount(comparison: &Comparison, currency: &str, amount: Minor) -> String {
+pub(crate) fn amount(comparison: &Comparison, currency: &str, amount: Minor) -> String {
     amount.grouped(comparison.exponent(currency))
 }
 
 /// A change of an amount: with a sign.
-pub(super) fn change(comparison: &Comparison, currency: &str, amount: Minor) -> String {
+pub(crate) fn change(comparison: &Comparison, currency: &str, amount: Minor) -> String {
     amount.signed(comparison.exponent(currency))
 }
 
 /// `12,345`.
-pub(super) fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     Minor::new(i128::from(count)).grouped(0)
 }
 
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 /// `12.3 %`, from integers; 100 % and 0 % only where it is exactly that.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 || part == 0 {
         return String::from("0 %");
     }
@@ -268,12 +268,12 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 }
 
 /// A payer as a person reads it.
-pub(super) fn payer(payer: Option<&str>) -> String {
+pub(crate) fn payer(payer: Option<&str>) -> String {
     payer.map_or(String::from("(nobody)"), printable)
 }
 
 /// An instant as a person reads it, to the second.
-pub(super) fn moment(instant: Instant) -> String {
+pub(crate) fn moment(instant: Instant) -> String {
     instant.timestamp().strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
@@ -283,17 +283,17 @@ const NAME_LENGTH_MAX: usize = 60;
 const SENTENCE_LENGTH_MAX: usize = 600;
 
 /// A name that somebody else chose, without what could play tricks on a terminal or a page, and not longer than a line takes.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     shown(text, NAME_LENGTH_MAX)
 }
 
 /// The id of a charge: whoever looks for it needs all of it.
-pub(super) fn id(text: &str) -> String {
+pub(crate) fn id(text: &str) -> String {
     shown(text, ID_LENGTH_MAX)
 }
 
 /// A sentence that somebody else wrote, with the same care.
-pub(super) fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     shown(text, SENTENCE_LENGTH_MAX)
 }
 
@@ -310,7 +310,7 @@ fn shown(text: &str, length_max: usize) -> String {
 }
 
 /// `less by 1.00 to 9.99`.
-pub(super) fn bucket(comparison: &Comparison, bucket: &Bucket) -> String {
+pub(crate) fn bucket(comparison: &Comparison, bucket: &Bucket) -> String {
     let (from, to) = bucket.bounds();
     let (from, to) = (amount(comparison, &bucket.currency, from), amount(comparison, &bucket.currency, to));
     let range = if from == to { from } else { format!("{from} to {to}") };

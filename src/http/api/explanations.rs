@@ -117,14 +117,23 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let stored = state
         .blocking(move |state| {
-            get_change(&mut *state.app().connection()?, &name)?;
-            let wording = explanations::checked(wording.into_inner(), today(state))?;
-            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            Ok(state.store().write(|conn| explanations::create(conn, &name, &wording, origin))?)
+            create_explanation(state, &name, wording.into_inner(), (caller.actor(), reason.as_str()))
         })
         .await?;
     let location = format!("/api/v1/changes/{}/explanations/{}", stored.change, stored.id);
     Ok(created(stored.version, location, &ExplanationAnswer::from(stored)))
+}
+
+/// Explains charges of a wrong class for `actor`, with its audit row.
+pub fn create_explanation(
+    state: &AppState,
+    name: &ChangeName,
+    wording: Wording,
+    (actor, reason): (&str, &str),
+) -> Result<StoredExplanation, Problem> {
+    get_change(&mut *state.app().connection()?, name)?;
+    let wording = explanations::checked(wording, today(state))?;
+    Ok(state.store().write(|conn| explanations::create(conn, name, &wording, Origin { actor, reason }))?)
 }
 
 /// Words an explanation anew.
@@ -167,17 +176,27 @@ pub async fn withdraw(
     let (name, id) = path.into_inner();
     state
         .blocking(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            Ok(state.store().write(|conn| {
-                let before = explanations::get_seen(conn, &name, id.as_str(), seen.0)?;
-                explanations::withdraw(conn, &before, origin)
-            })?)
+            withdraw_explanation(state, &name, (id.as_str(), seen.0), (caller.actor(), reason.as_str()))
         })
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn today(state: &AppState) -> jiff::civil::Date {
+/// Takes an explanation back for `actor`, in the version that was seen if one is said, with its audit row.
+pub fn withdraw_explanation(
+    state: &AppState,
+    name: &ChangeName,
+    (id, seen): (&str, Option<i64>),
+    (actor, reason): (&str, &str),
+) -> Result<StoredExplanation, Problem> {
+    Ok(state.store().write(|conn| {
+        let before = explanations::get_seen(conn, name, id, seen)?;
+        explanations::withdraw(conn, &before, Origin { actor, reason })
+    })?)
+}
+
+/// The day by which explanations expire.
+pub fn today(state: &AppState) -> jiff::civil::Date {
     state.now().timestamp().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 

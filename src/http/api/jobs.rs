@@ -19,7 +19,7 @@ use crate::store::{Origin, PageRequest, StoreError};
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JobAnswer {
-    id: String,
+    pub id: String,
     /// Such as `backfill`.
     #[schema(value_type = String)]
     kind: JobKind,
@@ -127,16 +127,17 @@ pub async fn cancel(
     id: Path<ShortText>,
     why: Query<ReasonQuery>,
 ) -> Result<Json<JobAnswer>, Problem> {
-    let job = state
-        .blocking(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: why.as_str() };
-            Ok(state.store().write(|conn| jobs::cancel(conn, id.as_str(), origin))?)
-        })
-        .await?;
+    let job = state.blocking(move |state| cancel_job(state, id.as_str(), (caller.actor(), why.as_str()))).await?;
+    Ok(Json(job.into()))
+}
+
+/// Cancels a job for `actor`, with its audit row.
+pub fn cancel_job(state: &AppState, id: &str, (actor, reason): (&str, &str)) -> Result<Job, Problem> {
+    let job = state.store().write(|conn| jobs::cancel(conn, id, Origin { actor, reason }))?;
     if matches!(job.state, JobState::Done | JobState::Failed) {
         return Err(Problem::new(Code::Refused, format!("The job `{}` is {} already.", job.id, job.state)));
     }
-    Ok(Json(job.into()))
+    Ok(job)
 }
 
 /// 202 with where the job is. A handler that starts long work answers with this what [`start`] made.

@@ -24,13 +24,14 @@ pub async fn get(
     path: Path<(ChangeName, ShortText, ShortText)>,
 ) -> Result<HttpResponse, Problem> {
     let (name, id, file) = path.into_inner();
-    let (content_type, bytes) = state
-        .blocking(move |state| {
-            let report = find(state, &name, id.as_str())?;
-            with_exceptions(state, &report, |exceptions| one_file(&report, exceptions, file.as_str()))
-        })
-        .await?;
+    let (content_type, bytes) = state.blocking(move |state| csv_file(state, &name, id.as_str(), file.as_str())).await?;
     Ok(HttpResponse::Ok().content_type(content_type).body(bytes))
+}
+
+/// One file of a report's CSV set, or its manifest, with its content type.
+pub fn csv_file(state: &AppState, name: &ChangeName, id: &str, file: &str) -> Result<(&'static str, Vec<u8>), Problem> {
+    let report = find(state, name, id)?;
+    with_exceptions(state, &report, |exceptions| one_file(&report, exceptions, file))
 }
 
 fn one_file(
@@ -56,10 +57,10 @@ fn one_file(
 }
 
 /// The whole set.
-pub async fn archive(state: &Data<AppState>, name: ChangeName, id: ShortText) -> Result<HttpResponse, Problem> {
+pub async fn archive(state: &Data<AppState>, name: ChangeName, id: String) -> Result<HttpResponse, Problem> {
     let bytes = state
         .blocking(move |state| {
-            let report = find(state, &name, id.as_str())?;
+            let report = find(state, &name, &id)?;
             with_exceptions(state, &report, |exceptions| {
                 report::csv_archive(&report, exceptions).map_err(|error| Problem::internal(&error))
             })

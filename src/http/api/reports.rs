@@ -186,27 +186,40 @@ pub async fn run(
 ) -> Result<HttpResponse, Problem> {
     let job = state
         .blocking(move |state| {
-            let change = get_change(&mut *state.app().connection()?, &name)?;
-            if change.file.allocation.is_none() {
-                return Err(RunError::NoAllocation(change.name).into());
-            }
-            let as_of = wish.as_of.unwrap_or_else(|| state.now());
-            if as_of > state.now() {
-                return Err(Problem::new(
-                    Code::InvalidValue,
-                    "`as_of` lies in the future: a report is of a moment that was.",
-                ));
-            }
-            let since =
-                wish.since.as_ref().map(|since| report::earlier(state.store(), &name, since.as_str())).transpose()?;
-            let arguments = json!({
-                "report": report_exceptions::new_report_id()?, "as_of": as_of, "periods": wish.periods, "since": since, "checksums": wish.checksums,
-                "exceptions_max": RunOptions::EXCEPTIONS_MAX, "movers_max": RunOptions::MOVERS_MAX,
-            });
-            start(state, &NewJob { kind: JobKind::Report, change: &name, arguments, actor: caller.actor() })
+            let since = wish.since.as_ref().map(ShortText::as_str);
+            let asked = Asked { periods: &wish.periods, since, checksums: wish.checksums, as_of: wish.as_of };
+            start_report(state, &name, asked, caller.actor())
         })
         .await?;
     Ok(accepted(&job))
+}
+
+/// A report that is to be run; see [`ReportWish`].
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub periods: &'a [Period],
+    pub since: Option<&'a str>,
+    pub checksums: bool,
+    pub as_of: Option<Instant>,
+}
+
+/// Starts a report as a job of `actor`, with its audit row.
+pub fn start_report(state: &AppState, name: &ChangeName, asked: Asked<'_>, actor: &str) -> Result<JobAnswer, Problem> {
+    let change = get_change(&mut *state.app().connection()?, name)?;
+    if change.file.allocation.is_none() {
+        return Err(RunError::NoAllocation(change.name).into());
+    }
+    let as_of = asked.as_of.unwrap_or_else(|| state.now());
+    if as_of > state.now() {
+        let detail = "`as_of` lies in the future: a report is of a moment that was.";
+        return Err(Problem::new(Code::InvalidValue, detail));
+    }
+    let since = asked.since.map(|since| report::earlier(state.store(), name, since)).transpose()?;
+    let arguments = json!({
+        "report": report_exceptions::new_report_id()?, "as_of": as_of, "periods": asked.periods, "since": since, "checksums": asked.checksums,
+        "exceptions_max": RunOptions::EXCEPTIONS_MAX, "movers_max": RunOptions::MOVERS_MAX,
+    });
+    start(state, &NewJob { kind: JobKind::Report, change: name, arguments, actor })
 }
 
 /// A page of all exceptions of a report, by the charge's id.
@@ -291,7 +304,7 @@ pub async fn get(
 ) -> Result<HttpResponse, Problem> {
     let (name, id) = path.into_inner();
     if let Format::Csv = query.format {
-        return report_files::archive(&state, name, id).await;
+        return report_files::archive(&state, name, id.as_str().to_owned()).await;
     }
     let report = state.blocking(move |state| find(state, &name, id.as_str())).await?;
     match query.format {
@@ -314,26 +327,31 @@ pub async fn sign(
     wish: Json<SignatureWish>,
 ) -> Result<HttpResponse, Problem> {
     let (name, id) = path.into_inner();
-    if wish.role.as_str().is_empty() {
-        return Err(Problem::new(Code::InvalidValue, "`role` is empty: say in which capacity, such as finance."));
-    }
     let report = state
         .blocking(move |state| {
-            find(state, &name, id.as_str())?;
             let word = Word {
                 approves: wish.approves,
                 comment: wish.comment.as_str(),
                 sha256: wish.sha256.as_ref().map(ShortText::as_str),
                 ..Word::approving(caller.actor(), wish.role.as_str(), state.now())
             };
-            Ok(report::sign(state.store(), id.as_str(), word)?)
+            sign_report(state, &name, id.as_str(), word)
         })
         .await?;
     Ok(HttpResponse::Created().json(report))
 }
 
+/// Records somebody's word on a report of this change, with its audit row.
+pub fn sign_report(state: &AppState, name: &ChangeName, id: &str, word: Word<'_>) -> Result<Report, Problem> {
+    if word.role.is_empty() {
+        return Err(Problem::new(Code::InvalidValue, "`role` is empty: say in which capacity, such as finance."));
+    }
+    find(state, name, id)?;
+    Ok(report::sign(state.store(), id, word)?)
+}
+
 /// The report, if it is one of this change.
-pub(super) fn find(state: &AppState, name: &ChangeName, id: &str) -> Result<Report, Problem> {
+pub fn find(state: &AppState, name: &ChangeName, id: &str) -> Result<Report, Problem> {
     let found = report::find(state.store(), id)?.filter(|report| report.data.subject.change == *name);
     found.ok_or_else(|| StoreError::NotFound { what: "report", name: id.to_owned() }.into())
 }

@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 use super::{Browser, Console, FILE, Page};
 use crate::support::each_database;
 
-const CHANGE: &str = "/console/changes/billing-allocation";
+pub const CHANGE: &str = "/console/changes/billing-allocation";
 
-fn json_of(page: &Page) -> Value {
+pub fn json_of(page: &Page) -> Value {
     serde_json::from_str(&page.html).unwrap_or_default()
 }
 
-fn move_to(admin: &Browser<'_>, from: &str, to: &str, more: &[(&str, &str)]) -> Page {
+pub fn move_to(admin: &Browser<'_>, from: &str, to: &str, more: &[(&str, &str)]) -> Page {
     let csrf = admin.get(&format!("{CHANGE}/stage?to={to}")).hidden("csrf");
     let fields = [&[("csrf", csrf.as_str()), ("from", from), ("to", to)], more].concat();
     admin.post(&format!("{CHANGE}/stage"), &fields)
 }
 
-fn ended(console: &Console, job: &Value) -> Value {
+pub fn ended(console: &Console, job: &Value) -> Value {
     let url = job["url"].as_str().unwrap_or_else(|| panic!("{job}"));
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {

@@ -28,6 +28,9 @@ pub enum Command {
         /// Only before then: an instant, or a span until now
         #[arg(long, value_name = "WHEN", value_parser = past)]
         until: Option<Instant>,
+        /// Only rows that have this somewhere, in large or small letters
+        #[arg(long)]
+        text: Option<String>,
         /// Only rows before this one, for the next page
         #[arg(long, value_name = "ID")]
         before: Option<i64>,
@@ -42,8 +45,8 @@ pub enum Command {
 pub fn run(settings: &Settings, output: &Output, command: Command) -> anyhow::Result<u8> {
     let store = settings.open_store()?;
     match command {
-        Command::List { subject, by, action, since, until, before, limit } => {
-            let filter = Filter { subject, actor: by, action, since, until };
+        Command::List { subject, by, action, since, until, text, before, limit } => {
+            let filter = Filter { subject, actor: by, action, since, until, text };
             let request = PageRequest { after: before.map(|id| id.to_string()), limit: Some(limit) };
             list(&store, output, &filter, &request)
         }

@@ -1,6 +1,7 @@
 //! `changeover serve`
 
 mod start;
+mod told;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -109,7 +110,8 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let state = AppState::new(memory, app, Metrics::new(overview)?)
         .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60))
         .limited(arguments.http.limits())
-        .streaming(arguments.http.streams());
+        .streaming(arguments.http.streams())
+        .telling(told::settings());
     let counted = state.clone();
     let noter = UsageNoter::start(state.store().clone(), move || counted.metrics().evaluations_by_flag())
         .context("no thread could be started")?;

@@ -3,6 +3,7 @@
 
 mod answer;
 mod assets;
+mod audit;
 mod change;
 mod change_facts;
 mod changes;
@@ -17,8 +18,10 @@ mod report_list;
 mod report_parts;
 mod routes;
 mod session;
+mod settings;
 mod sign_in;
 mod stages;
+mod tokens;
 mod words;
 
 pub use routes::configure;

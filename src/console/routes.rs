@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::answer::protect;
 use super::page::{base, see_other};
-use super::{assets, change, changes, jobs, pauses, sign_in, stages};
+use super::{assets, audit, change, changes, jobs, pauses, settings, sign_in, stages, tokens};
 use super::{report, report_explanations as explanations, report_files, report_list};
 use crate::http::paths::path;
 use crate::http::problem::{Code, Problem};
@@ -37,6 +37,11 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/explanations/{id}/withdraw").get(explanations::withdraw_page).post(explanations::withdraw).service())
         .service(path("/jobs/{id}").get(jobs::page).service())
         .service(path("/jobs/{id}/cancel").get(jobs::cancel_page).post(jobs::cancel).service())
+        .service(path("/audit").get(audit::page).service())
+        .service(path("/audit/verification").get(audit::verification).service())
+        .service(path("/tokens").get(tokens::page).post(tokens::create).service())
+        .service(path("/tokens/{id}/revoke").get(tokens::revoke_page).post(tokens::revoke).service())
+        .service(path("/settings").get(settings::page).service())
         .default_service(web::to(nothing_here));
     config.service(console);
 }

@@ -26,4 +26,4 @@ mod writing;
 pub use metrics::Metrics;
 pub use routes::configure;
 pub use server::serve;
-pub use state::AppState;
+pub use state::{AppState, Setting};

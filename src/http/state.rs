@@ -28,6 +28,20 @@ pub struct AppState {
     limits: Arc<Limits>,
     prepared: Arc<ArcSwap<Prepared>>,
     streams: Arc<Streams>,
+    settings: Arc<Vec<Setting>>,
+}
+
+/// A setting that this server was started with. What is secret in it is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// `--bind`
+    pub name: String,
+    /// `CHANGEOVER_BIND`
+    pub variable: String,
+    pub value: String,
+    /// `default`, `environment` or `command line`.
+    pub source: &'static str,
+    pub help: String,
 }
 
 impl AppState {
@@ -38,7 +52,8 @@ impl AppState {
         let (writing, limits) = (Arc::new(Writing::new(KEEP_DEFAULT)), Arc::default());
         let prepared = Arc::new(ArcSwap::from_pointee(Prepared::new(memory.snapshot())));
         let streams = Arc::new(Streams::new(StreamSettings::default()));
-        Self { memory, app, router, metrics: Arc::new(metrics), writing, limits, prepared, streams }
+        let settings = Arc::default();
+        Self { memory, app, router, metrics: Arc::new(metrics), writing, limits, prepared, streams, settings }
     }
 
     /// Answers 429 to who asks too often.
@@ -57,6 +72,18 @@ impl AppState {
     #[must_use]
     pub fn streaming(self, settings: StreamSettings) -> Self {
         Self { streams: Arc::new(Streams::new(settings)), ..self }
+    }
+
+    /// Tells what the server was started with.
+    #[must_use]
+    pub fn telling(self, settings: Vec<Setting>) -> Self {
+        Self { settings: Arc::new(settings), ..self }
+    }
+
+    /// What the server was started with; nothing if nobody said.
+    #[must_use]
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
     }
 
     #[must_use]

@@ -9,6 +9,8 @@ use super::{Page, PageRequest, StoreError, now, sha256, state};
 use crate::database::DatabaseConnection;
 use crate::primitives::Instant;
 
+diesel::define_sql_function!(fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text);
+
 /// What is to be recorded: `actor` did `action` (`flag.create`) to `subject` (`flag/new-player`).
 #[derive(Debug, Clone)]
 pub struct AuditEntry<'a> {
@@ -90,6 +92,8 @@ pub struct Filter {
     pub since: Option<Instant>,
     /// Before this.
     pub until: Option<Instant>,
+    /// Somewhere in who, what, to what, why or the detail, in large or small letters.
+    pub text: Option<String>,
 }
 
 /// A page of the rows that are wanted, the newest first.
@@ -118,6 +122,19 @@ pub fn list(
     }
     if let Some(until) = filter.until {
         query = query.filter(audit::at.lt(until.as_micros()));
+    }
+    if let Some(text) = &filter.text {
+        // In one text, so that the pattern is bound once; the line ends keep a find from reaching over two columns.
+        let all = audit::actor
+            .concat("\n")
+            .concat(audit::action)
+            .concat("\n")
+            .concat(audit::subject)
+            .concat("\n")
+            .concat(audit::reason)
+            .concat("\n")
+            .concat(audit::detail);
+        query = query.filter(lower(all).like(lower(format!("%{}", beginning(text)))).escape('!'));
     }
     let rows = query.order(audit::id.desc()).limit(request.rows()).select(AuditRow::as_select()).load(connection)?;
     Ok(Page::cut(rows, request, |row: &AuditRow| row.id.to_string()))

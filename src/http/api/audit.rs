@@ -63,6 +63,9 @@ pub struct AuditQuery {
     /// Only what was done before this instant.
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Instant>,
+    /// Only rows that have this somewhere in who, what, to what, why or the detail, in large or small letters.
+    #[param(value_type = Option<String>)]
+    text: Option<ShortText>,
     /// The `next` of the page before.
     after: Option<i64>,
     /// At most this many rows; 100 if not said, 500 at most.
@@ -87,6 +90,7 @@ pub async fn list(
                 action: text(&query.action),
                 since: query.since,
                 until: query.until,
+                text: text(&query.text),
             };
             Ok(state.store().read(|conn| audit::list(conn, &filter, &request))?)
         })

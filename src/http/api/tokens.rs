@@ -77,17 +77,10 @@ pub async fn create(
     reason: Query<ReasonQuery>,
     new: Json<NewToken>,
 ) -> Result<HttpResponse, Problem> {
-    if new.name.as_str().is_empty() {
-        return Err(Problem::new(Code::InvalidValue, "`name` is empty: say who or what the token is for."));
-    }
-    if new.expires_at.is_some_and(|expires_at| expires_at <= state.now()) {
-        return Err(Problem::new(Code::InvalidValue, "`expires_at` is in the past."));
-    }
     let issued = state
         .writing(move |state| {
-            let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            let NewToken { name, role, expires_at } = &*new;
-            Ok(state.store().write(|conn| tokens::create(conn, name.as_str(), *role, *expires_at, origin))?)
+            let asked = (new.name.as_str(), new.role, new.expires_at);
+            create_token(state, asked, Origin { actor: caller.actor(), reason: reason.as_str() })
         })
         .await?;
     let location = format!("/api/v1/tokens/{}", issued.token.id);
@@ -96,6 +89,21 @@ pub async fn create(
         .insert_header(("Location", location))
         .insert_header(("Cache-Control", "no-store"))
         .json(body))
+}
+
+/// Makes a token of this name and role that expires then, with its audit row.
+pub fn create_token(
+    state: &AppState,
+    (name, role, expires_at): (&str, Role, Option<Instant>),
+    origin: Origin<'_>,
+) -> Result<IssuedToken, Problem> {
+    if name.is_empty() {
+        return Err(Problem::new(Code::InvalidValue, "`name` is empty: say who or what the token is for."));
+    }
+    if expires_at.is_some_and(|expires_at| expires_at <= state.now()) {
+        return Err(Problem::new(Code::InvalidValue, "`expires_at` is in the past."));
+    }
+    Ok(state.store().write(|conn| tokens::create(conn, name, role, expires_at, origin))?)
 }
 
 /// One token.

@@ -96,8 +96,7 @@ impl Search {
         for text in
             [&mut self.text, &mut self.subject, &mut self.actor, &mut self.action, &mut self.since, &mut self.until]
         {
-            // A database stores no zero byte, so nothing is found by one either.
-            *text = text.trim().chars().filter(|sign| *sign != '\0').take(TEXT_MAX).collect();
+            *text = text.trim().chars().filter(|sign| !sign.is_control()).take(TEXT_MAX).collect();
         }
         self
     }

@@ -1,9 +1,12 @@
 //! The console in one process, on both databases, as a browser uses it: with a jar of cookies, and with forms taken from its pages.
 
+mod audit;
 mod changes;
 mod guard;
 mod reports;
 mod sessions;
+mod settings;
+mod token_pages;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

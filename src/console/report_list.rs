@@ -16,9 +16,9 @@ use crate::http::api::reports::{Asked, start_report};
 use crate::http::auth::{Admin, Viewer};
 use crate::http::problem::{Code, Problem};
 use crate::primitives::{ChangeName, Instant, Period};
+use crate::store::PageRequest;
 use crate::store::jobs::{self, JobKind};
 use crate::store::reports::{self, Report};
-use crate::store::{PageRequest, StoreError};
 use crate::translation::InstalledChange;
 use crate::translation::own::{get_change, list_changes};
 
@@ -186,7 +186,7 @@ fn rows(
     name: &ChangeName,
     request: &PageRequest,
 ) -> Result<(Vec<ReportRow>, Option<String>), Problem> {
-    let page = state.store().read(|conn| Ok::<_, StoreError>(reports::list(conn, name, request)?))?;
+    let page = state.store().read(|conn| reports::list(conn, name, request))?;
     Ok((page.items.iter().map(|report| row(report, state.now())).collect(), page.next))
 }
 

@@ -1,0 +1,38 @@
+# frozen_string_literal: true
+
+require "digest"
+require "open3"
+require "rbconfig"
+
+# The application as it is: its programs, and a checksum of every file of it.
+class Application
+  ROOT = File.expand_path("..", __dir__)
+  SOURCE = %w[app bin config db test].freeze
+
+  class Failed < StandardError; end
+
+  def self.checksums
+    SOURCE.flat_map { |folder| Dir["#{ROOT}/#{folder}/**/*"] }.select { |path| File.file?(path) }.sort
+          .to_h { |path| [path.delete_prefix("#{ROOT}/"), Digest::SHA256.file(path).hexdigest] }
+  end
+
+  def initialize(url)
+    @url = url
+  end
+
+  def set_up
+    program("bin/setup")
+  end
+
+  # The line in which minitest sums up.
+  def test(cleaning)
+    program("bin/test", "CLEANING" => cleaning)[/^\d+ runs.*/] or raise Failed, "bin/test said nothing"
+  end
+
+  private
+
+  def program(name, more = {})
+    output, status = Open3.capture2e({ "DATABASE_URL" => @url }.merge(more), RbConfig.ruby, "#{ROOT}/#{name}")
+    status.success? ? output : raise(Failed, "#{name} #{more} failed:\n#{output}")
+  end
+end

@@ -29,6 +29,11 @@ class Application
     program("bin/test", "CLEANING" => cleaning)[/^\d+ runs.*/] or raise Failed, "bin/test said nothing"
   end
 
+  # The nightly job: over all that there is, also what new code has made of it.
+  def night
+    program("bin/night").lines.last.chomp
+  end
+
   private
 
   def program(name, more = {})

@@ -34,7 +34,7 @@ class Changeover
   end
 
   def sign_report
-    id = JSON.parse(run("report", "run", NAME, "--json")).fetch("id")
+    id = JSON.parse(run("report", "run", NAME, "--json", "--format", "json")).fetch("id")
     run("report", "sign", id, "--name", "Fiona Finance", "--role", "finance")
   end
 

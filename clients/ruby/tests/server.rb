@@ -84,10 +84,8 @@ class Server
   end
 
   def serve(key, variant)
-    flag = request(:Get, "/api/v1/flags/#{key}")
-    flag = flag.fetch("flag", flag)
-    etag = flag["version"]
-    put(key, flag.slice("key", "type", "description", "variants", "rules", "off_variant", "enabled", "change").merge("default_variant" => variant), etag)
+    kept = request(:Get, "/api/v1/flags/#{key}")
+    put(key, kept.fetch("flag").merge("default_variant" => variant), kept.fetch("version"))
   end
 
   private

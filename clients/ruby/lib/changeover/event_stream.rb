@@ -7,6 +7,8 @@ module Changeover
   class EventStream
     PATH = "/ofrep/v1/events"
     SILENCE = 45
+    SHORTEST = 0.1
+    LONGEST = 30.0
     LINE_BYTES_MAX = 65_536
 
     def initialize(transport, random: Random)
@@ -16,18 +18,24 @@ module Changeover
       @failures = 0
     end
 
-    # Yields (etag, lastModified) of each notice; returns when `closed` says so. Being connected anew is a notice only if
-    # the server says that something has changed since.
-    def run(closed:, pause:)
+    # Whether a stream is open now.
+    attr_reader :open
+    alias open? open
+
+    # Yields (etag, lastModified) of each notice; returns when `closed` says so.
+    def run(closed:, pause:, &block)
       until closed.call
         begin
-          listen(closed) { |etag, modified| yield etag, modified }
-        rescue Error
-          @failures += 1
+          listen(closed, &block)
+        rescue Error => e
+          asked_to_wait = e.retry_after
+        ensure
+          @open = false
         end
         break if closed.call
 
-        pause.call(wait_seconds)
+        @failures += 1
+        pause.call(wait_seconds(asked_to_wait))
       end
     end
 
@@ -40,7 +48,7 @@ module Changeover
 
       def feed(piece)
         @rest << piece.b
-        raise Malformed, "a line of the event stream is too long" if @rest.bytesize > LINE_BYTES_MAX * 4
+        raise Unexpected, "a line of the event stream is too long" if @rest.bytesize > LINE_BYTES_MAX
 
         while (found = @rest.match(/\r\n|\n|\r(?!\z)/))
           line = found.pre_match
@@ -65,42 +73,36 @@ module Changeover
 
     private
 
-    def listen(closed)
+    def listen(closed, &block)
       headers = { "Accept" => "text/event-stream", "Cache-Control" => "no-cache" }
       headers["Last-Event-ID"] = @last_id if @last_id
       @transport.stream(PATH, headers: headers, silence: SILENCE) do |response|
-        raise Problem.new(response.code.to_i, {}, response["Retry-After"].to_s[/\A\d+\z/]&.to_i) unless response.code == "200"
+        raise Errors.from(response.code.to_i, nil, response["Retry-After"].to_s[/\A\d+\z/]&.to_i) unless response.code == "200"
 
+        @open = true
         parser = Parser.new
         response.read_body do |piece|
-          parser.feed(piece) { |event| notice(event) { |etag, modified| yield etag, modified } }
+          parser.feed(piece) { |event| notice(event, &block) }
           return if closed.call
         end
       end
-    rescue Problem => e
-      @asked_to_wait = e.retry_after
-      raise
     end
 
     def notice(event)
-      @failures = 0
-      @retry_ms = event["retry"].to_i.clamp(100, 60_000) if event["retry"].to_s.match?(/\A\d+\z/)
-      @last_id = event["id"] if event["id"]
+      @retry_ms = event["retry"].to_i.clamp(100, 30_000) if event["retry"].to_s.match?(/\A\d+\z/)
+      @last_id = event["id"] if event["id"] && !event["id"].include?("\0")
       return unless event["data"]
 
+      @failures = 0
       data = JSON.parse(event["data"])
       yield data["etag"], data["lastModified"] if data.is_a?(Hash) && data["type"] == "refetchEvaluation"
     rescue JSON::ParserError
       nil
     end
 
-    # At least half of it, so that many clients neither come at once nor hammer.
-    def wait_seconds
-      asked = @asked_to_wait
-      @asked_to_wait = nil
-      seconds = [@retry_ms / 1000.0 * (2**[@failures, 6].min), 60].min
-      seconds = seconds * (0.5 + (@random.rand / 2))
-      asked ? [seconds, [asked, 300].min].max : seconds
+    def wait_seconds(asked)
+      longest = [@retry_ms / 1000.0 * (2**[@failures, 10].min), LONGEST].min
+      [@random.rand * longest, SHORTEST, asked || 0].max
     end
   end
 end

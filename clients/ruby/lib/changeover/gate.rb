@@ -6,28 +6,30 @@ require "socket"
 module Changeover
   # Runs a worker while its gate lets it, and only one of its kind where the gate says so.
   class Gate
-    # The right to work, until it ends. Time is counted from before it was asked for, so it ends here before it does there.
+    # The right to work. Time is counted from before it was asked for, by a clock that does not jump, so it ends here first.
     class Lease
-      attr_reader :fencing_token
+      attr_reader :fencing_token, :span
 
-      def initialize(fencing_token, ends_at)
-        @fencing_token = fencing_token
-        @ends_at = ends_at
+      def initialize(fencing_token, asked_at, span)
         @lost = false
+        renew(fencing_token, asked_at, span)
       end
 
-      def valid?
-        !@lost && Process.clock_gettime(Process::CLOCK_MONOTONIC) < @ends_at
+      # True while more than a tenth of the time is left. Once it is false it stays so.
+      def allowed?
+        @lost ||= Process.clock_gettime(Process::CLOCK_MONOTONIC) > @ends_at - (@span / 10)
+        !@lost
       end
 
-      # Call it before each thing that must not be done twice.
+      # Call it before what must not be done twice.
       def check!
-        valid? or raise LeaseLost.new(409, { "code" => "lease_lost", "detail" => "the lease has ended; stop, somebody else may be at work" })
+        allowed? or raise LeaseLost, "the lease has ended: stop, somebody else may be at work"
       end
 
-      def renew(fencing_token, ends_at)
+      def renew(fencing_token, asked_at, span)
         @fencing_token = fencing_token
-        @ends_at = ends_at
+        @span = span
+        @ends_at = asked_at + span
       end
 
       def lose
@@ -35,46 +37,45 @@ module Changeover
       end
     end
 
-    POLL = 1.0
+    WAIT = (1.0..5.0)
 
-    def initialize(transport, worker, holder: "#{Socket.gethostname}:#{Process.pid}:#{SecureRandom.hex(3)}", seconds: nil, logger: nil)
+    def initialize(transport, worker, holder: nil, seconds: nil, logger: nil)
       @transport = transport
       @path = "/api/v1/gates/#{worker}"
-      @holder = holder
+      @holder = holder || "#{Socket.gethostname}:#{Process.pid}:#{SecureRandom.hex(4)}"
       @seconds = seconds
       @logger = logger
       @stopped = false
-      @lock = Mutex.new
-      @changed = ConditionVariable.new
     end
 
     # The gate as the server has it.
     def state
-      @transport.get(@path).checked.json
+      @transport.again(:get, @path).json
     end
 
-    # Calls the block, which does one piece of work, again and again while the gate runs and the lease holds; waits while it
-    # is paused, held by another, or the server is away. Ends after `stop`.
-    def run(poll: POLL)
+    # Calls the block with a lease. If the lease ends before the block has returned, the block is called again with the next one;
+    # if it returns while it may go on, its work is done, and `run` returns what it returned. Waits while the gate is paused, held by
+    # another, unknown, or the server is away. Returns nil after `stop`.
+    def run
       until @stopped
         begin
-          hold { |lease| yield lease while !@stopped && lease.valid? }
-        rescue GateHeld, GatePaused, RateLimited => e
-          wait([e.retry_after || poll, poll].min)
-        rescue Unreachable, LeaseLost
-          wait(poll)
-        rescue Problem => e
-          raise unless Retries.new.again?(e)
-
-          wait(e.retry_after || poll)
+          finished = false
+          value = hold do |lease|
+            result = yield lease
+            finished = lease.allowed?
+            result
+          end
+          return value if finished
+        rescue GateHeld, GatePaused, LeaseLost, NotFound, ConnectionFailed, TimedOut, RateLimited, Unavailable, ServerFailed => e
+          wait(e.retry_after || rand(WAIT))
         end
       end
     end
 
     # Takes the lease, calls the block with it, keeps it alive meanwhile, gives it back, and returns what the block returned.
-    # Raises GateHeld or GatePaused if it cannot be had.
+    # Raises GateHeld, GatePaused or NotFound if it cannot be had.
     def hold
-      lease = take
+      lease = take(nil)
       heart = Thread.new { beat(lease) }
       heart.report_on_exception = false
       yield lease
@@ -83,45 +84,56 @@ module Changeover
       give_back(lease) if lease
     end
 
-    # Lets `run` return after the piece of work at hand. May be called from a signal handler.
+    # Lets `run` end after the work at hand, which may ask `stopped?`. May be called from a signal handler.
     def stop
       @stopped = true
     end
 
-    private
-
-    def take(lease = nil)
-      asked = now
-      body = { "holder" => @holder, "seconds" => @seconds, "fencing_token" => lease&.fencing_token }.compact
-      answer = @transport.post("#{@path}/lease", body).checked.json
-      @span = answer.fetch("expires_in_ms") / 1000.0
-      ends_at = asked + @span
-      lease ? lease.renew(answer.fetch("fencing_token"), ends_at) : Lease.new(answer.fetch("fencing_token"), ends_at)
+    def stopped?
+      @stopped
     end
 
-    # Three times in each span; a heartbeat that does not get through is tried again, until the lease has ended by itself.
+    private
+
+    def take(lease)
+      asked_at = now
+      body = { "holder" => @holder, "seconds" => @seconds, "fencing_token" => lease&.fencing_token }.compact
+      answer = @transport.post("#{@path}/lease", body).json
+      token = answer.fetch("fencing_token")
+      span = answer.fetch("expires_in_ms") / 1000.0
+      lease ? lease.renew(token, asked_at, span) : Lease.new(token, asked_at, span)
+    rescue KeyError, TypeError, NoMethodError => e
+      raise Unexpected, "the lease is not understood: #{e.message}"
+    end
+
+    # After each third of the lease; a heartbeat that does not get through is tried again until the lease has ended by itself.
     def beat(lease)
-      while lease.valid?
-        sleep([@span / 3, 0.05].max)
+      pause = lease.span / 3
+      while lease.allowed?
+        sleep(pause)
         begin
-          take(lease)
-        rescue LeaseLost, GatePaused, GateHeld
+          take(lease) if lease.allowed?
+          pause = lease.span / 3
+        rescue LeaseLost, GatePaused, GateHeld, NotFound
           lease.lose
         rescue Error => e
+          pause = lease.span / 15
           @logger&.warn("changeover: #{@path}: #{e.message}")
         end
       end
     end
 
     def give_back(lease)
-      @transport.delete("#{@path}/lease", { "holder" => @holder, "fencing_token" => lease.fencing_token }).checked
+      @transport.delete("#{@path}/lease", { "holder" => @holder, "fencing_token" => lease.fencing_token })
     rescue Error
       nil
     end
 
     def wait(seconds)
       deadline = now + seconds
-      sleep([deadline - now, 0.1].min.clamp(0, 0.1)) while !@stopped && now < deadline
+      while !@stopped && (left = deadline - now).positive?
+        sleep([left, 0.1].min)
+      end
     end
 
     def now

@@ -20,7 +20,7 @@ module Changeover
     WRITE = { "off" => %i[old], "dualwrite" => %i[old new], "shadow" => %i[old new], "live" => %i[new old], "rampdown" => %i[new old],
               "complete" => %i[new] }.freeze
     ORDERS = %i[serial concurrent random].freeze
-    CONCURRENT_MAX = 32
+    VALUE_BYTES = 32 * 1024
     # What the other side may raise without its caller noticing.
     CAUGHT = [StandardError, ScriptError, SystemStackError].freeze
 
@@ -29,101 +29,98 @@ module Changeover
     # @param client [Client]
     # @param flag [String] the string flag whose values are the stages
     # @param old_read, new_read, old_write, new_write [#call] given what read or write is given after the context
-    # @param compare [#call] (old value, new value) → whether they agree; without it the server compares them as JSON
-    # @param ignore [#call] (old value, new value) → whether a difference does not count
-    # @param clean [#call] value → what is posted of it
-    # @param order [Symbol] :serial, :random or :concurrent (the other side in a thread that the caller does not wait for)
+    # @param compare [#call] (old value, new value) → whether they agree; without it the server compares values that are JSON, and == others
+    # @param ignore [#call, Array<#call>] (old value, new value) → whether a mismatch does not count
+    # @param order [Symbol] how both are read: :serial, :random or :concurrent
     # @param sample [Float] the share of reads of both sides of which both are read
+    # @param values [Boolean] whether values are posted
     # @param change [String] post observations to this change instead of the flag
-    def initialize(client, flag, old_read: nil, new_read: nil, old_write: nil, new_write: nil, compare: nil, ignore: nil, clean: nil,
-                   order: :serial, sample: 1.0, default_stage: :off, change: nil, random: Random)
+    # @param name [String] what observations call it
+    def initialize(client, flag, old_read: nil, new_read: nil, old_write: nil, new_write: nil, compare: nil, ignore: nil, order: :serial,
+                   sample: 1, values: true, default_stage: :off, change: nil, name: nil, random: Random)
       raise ArgumentError, "order is #{order.inspect}: one of #{ORDERS.join(', ')}" unless ORDERS.include?(order)
       raise ArgumentError, "default_stage is #{default_stage.inspect}: one of #{STAGES.join(', ')}" unless STAGES.include?(default_stage.to_s)
-      raise ArgumentError, "sample is #{sample.inspect}: 0.0 to 1.0" unless sample.is_a?(Numeric) && sample.between?(0, 1)
+      raise ArgumentError, "sample is #{sample.inspect}: 0 to 1" unless sample.is_a?(Numeric) && sample.between?(0, 1)
 
       @client = client
       @flag = flag.to_s
-      @reads = { old: old_read, new: new_read }
-      @writes = { old: old_write, new: new_write }
+      @name = name || @flag
+      @read = { old: old_read, new: new_read }
+      @write = { old: old_write, new: new_write }
       @compare = compare
-      @ignore = ignore
-      @clean = clean
+      @ignore = [*ignore]
       @order = order
       @sample = sample
+      @values = values
       @default = default_stage.to_s
       @path = change ? "/api/v1/changes/#{change}/observations" : "/api/v1/flags/#{@flag}/observations"
       @random = random
-      @running = 0
       @lock = Mutex.new
+      @known = {}
     end
 
-    # The stage for this context: what the flag says; if that is no stage, or unknown, what it last said; at first the default.
+    # The stage for this context: what the flag says; if that is no stage, what was last known for the context, then for the flag.
     def stage(context = nil)
-      details = @client.details(@flag, nil, context, type: :string)
-      if STAGES.include?(details.value)
-        @client.flags.remember_stage(@flag, details.value)
-        details.value
-      else
-        known = @client.flags.known_stage(@flag)
-        STAGES.include?(known) ? known : @default
-      end
+      told = @client.details(@flag, nil, context, type: :string).value
+      return remembered(context, told) if STAGES.include?(told)
+
+      known = @lock.synchronize { @known[context] } || @client.flags.known_stage(@flag)
+      STAGES.include?(known) ? known : @default
     end
 
-    # @param operation [String] what observations call it
-    def read(context, *arguments, operation: "read")
+    def read(context, *arguments)
       sides = READ.fetch(stage(context))
-      return callable(@reads, sides.first, "read").call(*arguments) if sides.one? || !sampled?
+      return call(@read, sides.first, arguments) unless sides[1] && sampled?
 
-      both(sides, operation, arguments)
+      outcomes = @order == :concurrent ? together(sides, arguments) : in_turn(sides, arguments)
+      observe("read", outcomes) { |observation| compare(outcomes, observation) }
+      result(outcomes[sides.first])
     end
 
     # The authoritative side first. If it fails, the other one is not tried.
-    def write(context, *arguments, operation: "write")
+    def write(context, *arguments)
       first, second = WRITE.fetch(stage(context))
-      return callable(@writes, first, "write").call(*arguments) unless second
+      return call(@write, first, arguments) unless second
 
-      outcomes = { first => perform(@writes, first, "write", arguments) }
-      raise outcomes[first].error if outcomes[first].error
+      outcomes = { first => perform(@write, first, arguments) }
+      return result(outcomes[first]) if outcomes[first].error
 
-      outcomes[second] = guarded(@writes, second, "write", arguments)
-      observe(operation, outcomes, values: false)
-      outcomes[first].value
+      outcomes[second] = perform(@write, second, arguments)
+      drawn = sampled?
+      rate = outcomes[second].error ? 1 : @sample
+      observe("write", outcomes, rate) if drawn || outcomes[second].error
+      result(outcomes[first])
     end
 
     private
 
-    def both(sides, operation, arguments)
-      return beside(sides, operation, arguments) if @order == :concurrent
+    CONTEXTS_MAX = 1000
 
-      order = @order == :random && @random.rand < 0.5 ? sides.reverse : sides
-      outcomes = order.to_h { |side| [side, side == sides.first ? perform(@reads, side, "read", arguments) : guarded(@reads, side, "read", arguments)] }
-      observe(operation, outcomes)
-      result(outcomes[sides.first])
+    def remembered(context, stage)
+      @lock.synchronize do
+        next if @known[context] == stage
+
+        @known[context] = stage
+        @known.shift if @known.size > CONTEXTS_MAX
+      end
+      @client.flags.remember_stage(@flag, stage)
+      stage
     end
 
-    # The caller has his answer when the authoritative side has it.
-    def beside(sides, operation, arguments)
-      thread = started { guarded(@reads, sides.last, "read", arguments) }
-      first = perform(@reads, sides.first, "read", arguments)
-      if thread
-        Thread.new do
-          Thread.current.report_on_exception = false
-          observe(operation, { sides.first => first, sides.last => thread.value })
-        end
-      end
-      result(first)
+    def in_turn(sides, arguments)
+      order = @order == :random ? %i[old new] : sides
+      order = order.reverse if @order == :random && @random.rand >= 0.5
+      order.to_h { |side| [side, perform(@read, side, arguments)] }
     end
 
-    # Not more than so many at once: a side that hangs must not fill the process with threads.
-    def started
-      return unless @lock.synchronize { (@running += 1) <= CONCURRENT_MAX || (@running -= 1; false) }
-
-      Thread.new do
-        Thread.current.report_on_exception = false
-        yield
-      ensure
-        @lock.synchronize { @running -= 1 }
-      end
+    # Both at once; waits for both.
+    def together(sides, arguments)
+      other = Thread.new { perform(@read, sides.last, arguments) }
+      other.report_on_exception = false
+      outcomes = { sides.first => perform(@read, sides.first, arguments) }
+      outcomes.merge(sides.last => other.value)
+    rescue ThreadError => e
+      (outcomes || {}).merge(sides.first => outcomes&.fetch(sides.first) || perform(@read, sides.first, arguments), sides.last => Outcome.new(nil, e, 0))
     end
 
     def result(outcome)
@@ -136,48 +133,69 @@ module Changeover
       @sample >= 1 || @random.rand < @sample
     end
 
-    def callable(sides, side, what)
-      sides[side] or raise ArgumentError, "the migrator of #{@flag} has no #{side}_#{what}"
+    def call(sides, side, arguments)
+      operation = sides[side] or raise ArgumentError, "the migrator of #{@flag} has no #{side}_#{sides.equal?(@read) ? 'read' : 'write'}"
+      operation.call(*arguments)
     end
 
-    def perform(sides, side, what, arguments)
-      operation = callable(sides, side, what)
+    def perform(sides, side, arguments)
       started = now
-      Outcome.new(operation.call(*arguments), nil, now - started)
+      Outcome.new(call(sides, side, arguments), nil, now - started)
     rescue *CAUGHT => e
-      Outcome.new(nil, e, now - (started || now))
+      Outcome.new(nil, e, now - started)
     end
 
-    alias guarded perform
-
-    # Nothing of this may reach the caller: neither a comparison that raises nor a value that is no JSON.
-    def observe(operation, outcomes, values: true)
-      old, new = outcomes.values_at(:old, :new)
-      observation = { "operation" => operation.to_s, "sample_rate" => values ? @sample : 1.0, "old" => told(old, values), "new" => told(new, values) }
-      matched = agree(old, new) if values
-      observation["matches"] = matched unless matched.nil?
+    # Nothing of this may reach the caller.
+    def observe(what, outcomes, rate = @sample)
+      observation = { "operation" => "#{@name}:#{what}" }
+      observation["sample_rate"] = rate unless rate == 1
+      outcomes.each { |side, outcome| observation[side.to_s] = told(outcome) }
+      yield observation if block_given?
       @client.observations.add(@path, observation)
     rescue *CAUGHT
-      @client.observations.add(@path, { "operation" => operation.to_s, "matches" => false, "old" => told(old, false), "new" => told(new, false) })
+      @client.observations.count(:dropped)
     end
 
-    def told(outcome, values)
+    def told(outcome)
       told = { "duration_us" => outcome.microseconds }
-      if outcome.error then told["error"] = outcome.error.class.name.to_s[0, 200]
-      elsif values
-        value = @clean ? @clean.call(outcome.value) : outcome.value
-        text = JSON.generate(value)
-        told["value"] = text.bytesize <= Observations::VALUE_BYTES ? value : { "bytes" => text.bytesize }
-      end
+      told["error"] = (outcome.error.class.name || "an error").to_s[0, 200] if outcome.error
       told
     end
 
-    # nil leaves it to the server.
-    def agree(old, new)
-      return nil if old.error || new.error
-      return true if @ignore&.call(old.value, new.value)
+    # Leaves it to the server where both values can be sent and nobody has said how to compare them here.
+    def compare(outcomes, observation)
+      sendable = outcomes.transform_values { |outcome| @values && !outcome.error && sendable?(outcome.value) }
+      failed = outcomes.each_value.any?(&:error)
+      send_values = failed || sendable.values.all?
+      if !failed && (@compare || !@values || !send_values || @ignore.any?)
+        verdict = verdict(outcomes[:old].value, outcomes[:new].value)
+        observation["matches"] = verdict != :mismatch
+        send_values = false if verdict == :ignored
+        @client.observations.count({ mismatch: :mismatches, ignored: :ignored }.fetch(verdict)) unless verdict == :match
+      end
+      outcomes.each { |side, outcome| observation[side.to_s]["value"] = outcome.value if send_values && sendable[side] }
+    end
 
-      @compare ? !!@compare.call(old.value, new.value) : nil
+    def verdict(old, new)
+      return :match if agree?(old, new)
+
+      @ignore.any? { |block| yes?(block, old, new) } ? :ignored : :mismatch
+    end
+
+    def agree?(old, new)
+      @compare ? yes?(@compare, old, new) : yes?(:==.to_proc, old, new)
+    end
+
+    def yes?(block, old, new)
+      !!block.call(old, new)
+    rescue *CAUGHT
+      false
+    end
+
+    def sendable?(value)
+      Plain.json?(value) && JSON.generate(value).bytesize <= VALUE_BYTES
+    rescue JSON::GeneratorError
+      false
     end
 
     def now

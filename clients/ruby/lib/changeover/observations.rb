@@ -2,44 +2,49 @@
 
 require "json"
 require "securerandom"
+require "time"
 
 module Changeover
   # Posts what old and new code did, in batches, from a thread of its own. Bounded: what has no room is dropped and counted.
   class Observations
-    COUNT_MAX = 10_000
     BYTES_MAX = 8 * 1024 * 1024
     BATCH_COUNT = 500
     BATCH_BYTES = 900_000
-    VALUE_BYTES = 32 * 1024
     PAUSE = 0.5
     LONGEST_PAUSE = 30.0
 
-    # How many were dropped since the start, and how many the server took.
-    attr_reader :dropped, :posted
-
-    def initialize(transport, logger: nil)
+    def initialize(transport, count_max: 10_000, logger: nil)
       @transport = transport
+      @count_max = count_max
       @logger = logger
-      @dropped = 0
-      @posted = 0
-      reset
+      @counts = Hash.new(0)
+      after_fork
+    end
+
+    # sent, dropped (no room), refused (by the server), mismatches and ignored (found here), pending.
+    def stats
+      @lock.synchronize { %i[sent dropped refused mismatches ignored].to_h { |name| [name, @counts[name]] }.merge(pending: @queue.size) }
+    end
+
+    def count(name, by = 1)
+      @lock.synchronize { @counts[name] += by }
     end
 
     # Never raises, never waits. `path`: of the flag or change.
     def add(path, observation)
-      reset if @process != Process.pid
-      text = JSON.generate(observation.merge("id" => SecureRandom.hex(12)))
+      after_fork if @process != Process.pid
+      text = JSON.generate(observation.merge("id" => SecureRandom.hex(12), "at" => Time.now.utc.iso8601(6)))
       kept = @lock.synchronize do
-        next false if @closed || @queue.size >= COUNT_MAX || @bytes + text.bytesize > BYTES_MAX
+        next false if @closed || @queue.size >= @count_max || @bytes + text.bytesize > BYTES_MAX
 
         @bytes += text.bytesize
         @queue << [path, text]
         @changed.signal
         true
       end
-      kept ? start : drop(1)
+      kept ? start : count(:dropped)
     rescue StandardError
-      drop(1)
+      count(:dropped)
     end
 
     # Whether all of it was posted in that time.
@@ -66,7 +71,7 @@ module Changeover
     private
 
     # What waits in the parent of a fork is the parent's to post.
-    def reset
+    def after_fork
       @process = Process.pid
       @lock = Monitor.new
       @changed = @lock.new_cond
@@ -75,10 +80,6 @@ module Changeover
       @thread = nil
       @posting = @closed = @hurry = false
       @failures = 0
-    end
-
-    def drop(count)
-      @lock.synchronize { @dropped += count }
     end
 
     def start
@@ -115,14 +116,13 @@ module Changeover
 
     # Repeated after a failure as it was: the same id counts once.
     def post(path, batch)
-      @transport.post(path, batch.map(&:last).join("\n"), headers: { "Content-Type" => "application/x-ndjson" }).checked
-      taken(batch, posted: true)
-    rescue Problem => e
-      Retries.new.again?(e) ? wait(e.retry_after) : taken(batch, posted: false)
-    rescue Error
-      wait(nil)
+      answer = @transport.post(path, batch.map(&:last).join("\n"), headers: { "Content-Type" => "application/x-ndjson" }).json
+      refused = answer.is_a?(Hash) && answer["refused"].is_a?(Array) ? answer["refused"].size : 0
+      done(batch, sent: batch.size - refused, refused: refused)
+    rescue Error => e
+      e.retry? ? wait(e.retry_after) : done(batch, refused: batch.size)
     rescue StandardError
-      taken(batch, posted: false)
+      done(batch, refused: batch.size)
     ensure
       @lock.synchronize do
         @posting = false
@@ -130,13 +130,13 @@ module Changeover
       end
     end
 
-    def taken(batch, posted:)
+    def done(batch, **counts)
       @lock.synchronize do
         @queue.shift(batch.size)
         @bytes -= batch.sum { |_, text| text.bytesize }
         @failures = 0
         @hurry = false if @queue.empty?
-        posted ? @posted += batch.size : @dropped += batch.size
+        counts.each { |name, by| @counts[name] += by }
       end
     end
 

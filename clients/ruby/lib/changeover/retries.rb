@@ -1,46 +1,30 @@
 # frozen_string_literal: true
 
 module Changeover
-  # Tries again what may be tried again: connection errors, 408, 425, 429 and 5xx, after full-jitter backoff or what
-  # Retry-After says. Only for requests that do no harm when they are made twice.
+  # Tries again, up to three times, what may be tried again: after full-jitter backoff, or what Retry-After says.
+  # Only for requests that do no harm when they are made twice.
   class Retries
-    STATUSES = [408, 425, 429].freeze
+    RETRIES = 3
+    BASE = 0.1
+    CAP = 5.0
+    LONGEST = 30
 
-    def initialize(attempts: 4, base: 0.1, cap: 5.0, random: Random, sleeper: Kernel.method(:sleep))
-      @attempts = attempts
-      @base = base
-      @cap = cap
+    def initialize(random: Random, sleeper: Kernel.method(:sleep))
       @random = random
       @sleeper = sleeper
     end
 
-    # Yields the attempt's number, from 0.
     def run
-      attempt = 0
+      tried = 0
       begin
-        yield attempt
-      rescue Unreachable, Problem => e
-        attempt += 1
-        raise if attempt >= @attempts || !again?(e)
+        yield
+      rescue Error => e
+        tried += 1
+        raise if tried > RETRIES || !e.retry? || (e.retry_after || 0) > LONGEST
 
-        @sleeper.call(pause(attempt, e))
+        @sleeper.call([e.retry_after || 0, @random.rand * [CAP, BASE * (2**tried)].min].max)
         retry
       end
-    end
-
-    def again?(error)
-      return true if error.is_a?(Unreachable)
-
-      STATUSES.include?(error.status) || error.status >= 500 || error.code == "idempotency_key_in_flight"
-    end
-
-    private
-
-    # A server that says when is believed, within reason.
-    def pause(attempt, error)
-      wanted = error.retry_after if error.is_a?(Problem)
-      jittered = @random.rand * [@cap, @base * (2**attempt)].min
-      wanted ? [[wanted, 30].min, jittered].max : jittered
     end
   end
 end

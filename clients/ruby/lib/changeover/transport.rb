@@ -3,49 +3,63 @@
 require "json"
 require "net/http"
 require "openssl"
+require "time"
 require "timeout"
 require "uri"
+require "zlib"
 
 module Changeover
-  # Requests over connections that are kept open. Thread-safe; after a fork the child opens its own connections.
+  # Requests over connections that are kept open. Neither redirects nor proxies of the environment are followed: the token goes to the
+  # server alone. Thread-safe; after a fork the child opens its own connections.
   class Transport
     Response = Struct.new(:status, :headers, :body) do
       def success?
         status.between?(200, 299)
       end
 
-      def json
+      # What the body says, or nil if it is no JSON.
+      def parsed
         JSON.parse(body)
-      rescue JSON::ParserError => e
-        raise Malformed, "the server's answer is no JSON: #{e.message[0, 200]}"
+      rescue JSON::ParserError
+        nil
       end
 
-      # Seconds, from a header in seconds; other forms are not believed.
+      # The object that a success is.
+      def json
+        document = checked.parsed
+        return document if document.is_a?(Hash) || document.is_a?(Array)
+
+        raise Unexpected.new("the server's answer is no JSON: #{body[0, 100].inspect}", status: status)
+      end
+
+      # Seconds, from a header in seconds or with a date; what is past or makes no sense does not count.
       def retry_after
-        headers["retry-after"]&.first&.then { |text| text.match?(/\A\d+\z/) ? text.to_i : nil }
+        text = headers["retry-after"]&.first or return
+        seconds = text.match?(/\A\d+\z/) ? text.to_i : Time.httpdate(text) - Time.now
+        seconds if seconds >= 0
+      rescue ArgumentError
+        nil
       end
 
-      # Raises the problem that this answer is, unless it is none.
+      # Raises the error that this answer is, unless it is none.
       def checked
-        return self if success?
-
-        document = begin
-          JSON.parse(body)
-        rescue JSON::ParserError
-          {}
-        end
-        raise Problem.from(status, document, retry_after)
+        success? ? self : raise(Errors.from(status, parsed, retry_after))
       end
     end
+
+    class Late < StandardError; end
 
     IDLE_MAX = 16
     IDLE_SECONDS = 20
     FAILURES = [SystemCallError, SocketError, IOError, EOFError, OpenSSL::SSL::SSLError, Net::ProtocolError, Net::HTTPBadResponse,
                 Net::HTTPHeaderSyntaxError, Zlib::Error].freeze
 
-    attr_reader :timeout
+    attr_reader :timeout, :url
 
-    def initialize(url, token, timeout)
+    # @param retries [Retries] for `again`
+    def initialize(url, token, timeout, retries: Retries.new)
+      @url = url.to_s.chomp("/")
+      @retries = retries
       @base = URI(url.to_s.chomp("/"))
       raise ArgumentError, "url is #{url.inspect}: http://host:port or https://host, and a path if there is one" unless @base.is_a?(URI::HTTP) && @base.host
 
@@ -72,14 +86,19 @@ module Changeover
       request(Net::HTTP::Delete, path, body, **options)
     end
 
+    # A request that does no harm when it is made twice: tried again after failures that pass.
+    def again(verb, path, *body, **options)
+      @retries.run { public_send(verb, path, *body, **options).checked }
+    end
+
     # One request, answered in the timeout or not at all. `body`: a String, or what is sent as JSON.
     def request(kind, path, body, headers: {}, timeout: @timeout)
       message = prepared(kind, path, body, headers)
-      Timeout.timeout(timeout, TimedOut, "no answer within #{timeout} s") { with_connection(timeout) { |http| answer(http, message) } }
-    rescue Net::OpenTimeout, Net::ReadTimeout, Net::WriteTimeout
+      Timeout.timeout(timeout, Late) { with_connection(timeout) { |http| answer(http, message) } }
+    rescue Late, Net::OpenTimeout, Net::ReadTimeout, Net::WriteTimeout
       raise TimedOut, "no answer within #{timeout} s"
     rescue *FAILURES => e
-      raise Unreachable, "#{@base.host}:#{@base.port}: #{e.message} (#{e.class})"
+      raise ConnectionFailed, "#{@base.host}:#{@base.port}: #{e.message} (#{e.class})"
     end
 
     # The body of a long answer, piece by piece, with its response first. `silence`: seconds without a byte that end it.
@@ -91,7 +110,7 @@ module Changeover
     rescue Net::OpenTimeout, Net::ReadTimeout, Net::WriteTimeout
       raise TimedOut, "nothing was heard for #{silence} s"
     rescue *FAILURES => e
-      raise Unreachable, "#{@base.host}:#{@base.port}: #{e.message} (#{e.class})"
+      raise ConnectionFailed, "#{@base.host}:#{@base.port}: #{e.message} (#{e.class})"
     ensure
       http&.finish if http&.started?
     end
@@ -141,7 +160,7 @@ module Changeover
     end
 
     def connect(timeout)
-      http = Net::HTTP.new(@base.host, @base.port)
+      http = Net::HTTP.new(@base.host, @base.port, nil)
       http.use_ssl = @base.scheme == "https"
       http.open_timeout = http.ssl_timeout = http.read_timeout = http.write_timeout = timeout
       http.max_retries = 0

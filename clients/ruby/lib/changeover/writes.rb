@@ -53,31 +53,35 @@ module Changeover
       end
     end
 
-    def initialize(transport, change, retries: Retries.new)
+    def initialize(transport, change)
       @transport = transport
       @path = "/api/v1/changes/#{change}/writes"
-      @retries = retries
     end
 
-    # Yields operations, sends them as one transaction, and returns the server's answer. The same key is sent with each
+    # Operations as docs/writes.md has them, in one transaction; returns the server's answer. The same key is sent with each
     # attempt, so a write whose answer was lost is not done again; give your own to be safe over a restart of your process.
-    def transaction(idempotency_key: SecureRandom.uuid, dry_run: false, timeout: nil)
+    def run(operations, idempotency_key: SecureRandom.uuid, dry_run: false)
+      body = { "operations" => operations }
+      body["dry_run"] = true if dry_run
+      @transport.again(:post, @path, body, headers: { "Idempotency-Key" => idempotency_key }).json
+    end
+
+    # Yields an object that collects operations, and runs them.
+    def transaction(**options)
       operations = Operations.new
       yield operations
-      body = { "operations" => operations.list }
-      body["dry_run"] = true if dry_run
-      options = { headers: { "Idempotency-Key" => idempotency_key } }
-      options[:timeout] = timeout if timeout
-      @retries.run { @transport.post(@path, body, **options).checked.json }
+      run(operations.list, **options)
     end
 
     %i[insert update upsert delete].each do |verb|
-      define_method(verb) { |*arguments, idempotency_key: SecureRandom.uuid, **options| transaction(idempotency_key: idempotency_key) { |all| all.public_send(verb, *arguments, **options) } }
+      define_method(verb) do |*arguments, idempotency_key: SecureRandom.uuid, **options|
+        transaction(idempotency_key: idempotency_key) { |operations| operations.public_send(verb, *arguments, **options) }
+      end
     end
 
     # The tables, their keys and rows, and what is writable now.
     def describe
-      @retries.run { @transport.get(@path).checked.json }
+      @transport.again(:get, @path).json
     end
   end
 end

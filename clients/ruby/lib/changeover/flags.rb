@@ -159,8 +159,8 @@ module Changeover
       response = @transport.post(path, { "context" => full(context) }, headers: headers)
       return kept.renewed(epoch: epoch, at: now) if response.status == 304 && kept
 
-      list = response.checked.parsed
-      list = list["flags"] if list.is_a?(Hash)
+      document = response.checked.parsed
+      list = document["flags"] if document.is_a?(Hash)
       raise Unexpected.new("the answer has no flags", status: response.status) unless response.status == 200 && list.is_a?(Array)
 
       Answers.new(list, etag: response.headers["etag"]&.first, epoch: epoch, at: now, bytes: response.body.bytesize)

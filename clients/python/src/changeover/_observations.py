@@ -127,8 +127,8 @@ class Observations:
             headers = {"Content-Type": "application/x-ndjson"}
             answer = parsed(self._calls.send("POST", path, b"\n".join(texts), headers=headers, attempts=1, timeout=5 * self._timeout))
             lines = answer.get("refused") if isinstance(answer, dict) else None
-            refused = len(lines) if isinstance(lines, list) else 0
-            if refused:
+            if isinstance(lines, list) and lines:
+                refused = len(lines)
                 log.warning("%d of %d observations were refused: %s", refused, len(texts), lines[0])
         except ChangeoverError as error:
             if error.is_retried and not self._is_closed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, AsyncIterator, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, TypeVar, Union
 
-from .client import Client
+from .client import Client, Seconds
 from .details import TYPES, Context, Details
 from .gates import Lease
 from .migrator import AsyncMigrator
@@ -114,7 +114,7 @@ class AsyncClient:
     def stats(self) -> Dict[str, int]:
         return self.sync.stats()
 
-    async def flush(self, timeout: Optional[float] = None) -> bool:
+    async def flush(self, timeout: Optional[Seconds] = None) -> bool:
         return await self._off_loop(lambda: self.sync.flush(timeout))
 
     async def _off_loop(self, work: Callable[[], Result]) -> Result:

@@ -22,6 +22,8 @@ from .migrator import Migrator, Read, Stages, Write
 from .routing import RAISE, Allocation, Routing, Side, SideAnswer, UserId, _Raise
 from .writes import Writes
 
+#: A class that has a method `float` cannot name the type.
+Seconds = float
 _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
 
 
@@ -164,7 +166,7 @@ class Client:
         """Observations: sent, dropped, refused, pending; mismatches and ignored ones that were found here."""
         return self._observations.stats()
 
-    def flush(self, timeout: Optional[float] = None) -> bool:
+    def flush(self, timeout: Optional[Seconds] = None) -> bool:
         """Sends the observations that wait, now; false if some are left after the time."""
         return self._observations.flush(self._timeout if timeout is None else timeout)
 

@@ -150,7 +150,10 @@ class _Migrator(Generic[Read, Write]):
         if (old_read is None) != (new_read is None) or (old_write is None) != (new_write is None):
             raise ValueError("give both functions of an operation, or neither")
         self._client, self._flag_key, self._order, self._sample, self._values = client, flag_key, order, sample, values
-        self._functions = {"read": {"old": old_read, "new": new_read}, "write": {"old": old_write, "new": new_write}}
+        self._functions: Dict[str, Dict[str, Optional[Callable[..., Any]]]] = {
+            "read": {"old": old_read, "new": new_read},
+            "write": {"old": old_write, "new": new_write},
+        }
         self._compare = compare
         self._ignore: Tuple[Callable[[Any, Any], bool], ...] = (ignore,) if callable(ignore) else tuple(ignore)
         self._default_stage = Stage(default_stage)

@@ -35,7 +35,7 @@ class WithChange(unittest.TestCase):
         return False
 
     def summary(self, subject):
-        return {one["name"]: one for one in self.server.request("GET", f"/api/v1/{subject}/observations")[1]["operations"]}
+        return {one["name"]: one for one in self.server.request("GET", f"/api/v1/{subject}/observations")[1]["items"]}
 
 
 class Observations(WithChange):
@@ -44,6 +44,7 @@ class Observations(WithChange):
         old, new = {"total": 12.5}, {"total": 12.5}
         migrator = self.client.migrator(
             "ledger-stage", lambda _: old, lambda _: new, lambda _: "written", lambda _: 1 / 0, change=CHANGE, name="ledger")
+        eventually(self, lambda: migrator.stage("7") is changeover.Stage.SHADOW, "the stage")
         self.assertEqual(migrator.read("7", "invoice"), old)
         new = {"total": 13}
         self.assertEqual(migrator.read("7", "invoice"), old)
@@ -71,7 +72,7 @@ class Observations(WithChange):
         server.start(server.address)
         eventually(self, lambda: client.flush(1), "all are sent")
         self.assertEqual((client.stats()["sent"], client.stats()["refused"]), (31, 0))
-        found = server.request("GET", "/api/v1/flags/stage/observations")[1]["operations"]
+        found = server.request("GET", "/api/v1/flags/stage/observations")[1]["items"]
         self.assertEqual([(one["name"], one["compared"]) for one in found], [("stage:read", 31)])
 
     def test_what_the_server_refuses_is_counted(self):
@@ -356,10 +357,13 @@ class WithoutItsDatabase(unittest.TestCase):
         details = client.details("string", "f", "?", "another", cached=False)
         self.assertEqual((details.value, details.error_code), ("v", None))
         self.assertEqual(client.string("f", "?", "one more"), "v")
+        hasty = changeover.Client(server.url, server.admin_token, timeout=0.5, events=False)
+        self.addCleanup(hasty.close)
+        hasty._calls._sleep = lambda _: None
         with self.assertRaises(errors.ChangeoverError) as raised:
-            client.writes(CHANGE).run([changeover.insert("users", {"name": "A"})])
+            hasty.writes(CHANGE).run([changeover.insert("users", {"name": "A"})])
         self.assertIn(raised.exception.kind, ("unavailable", "timeout"))
-        self.assertEqual(client.side_of(CHANGE, 7, default="old"), "old")
+        self.assertEqual(hasty.side_of(CHANGE, 7, default="old"), "old")
         proxy.mend()
 
         def is_changed():

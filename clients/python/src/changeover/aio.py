@@ -103,9 +103,9 @@ class AsyncClient:
         """As `Client.writes(change).run(…)`."""
         return await self._off_loop(lambda: self.sync.writes(change).run(operations, dry_run=dry_run, idempotency_key=idempotency_key))
 
-    async def run_gated(self, worker: str, work: Callable[[Lease], Any], holder: Optional[str] = None, seconds: Optional[int] = None) -> Any:
+    async def run_gated(self, worker: str, work: Callable[[Lease], Any], holder: Optional[str] = None) -> Any:
         """As `Client.gate(worker).run(work)`, with a coroutine function. Cancelling it gives the lease back."""
-        gate = self.sync.gate(worker, holder, seconds)
+        gate = self.sync.gate(worker, holder)
         try:
             return await gate.run_async(work)
         finally:

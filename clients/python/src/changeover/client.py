@@ -158,9 +158,9 @@ class Client:
         """Writes on the tables of a change. Needs the role `write`."""
         return Writes(self._calls, change, self._timeout)
 
-    def gate(self, worker: str, holder: Optional[str] = None, seconds: Optional[int] = None) -> Gate:
+    def gate(self, worker: str, holder: Optional[str] = None) -> Gate:
         """A worker that runs only while it may."""
-        return Gate(self._calls, worker, holder, seconds)
+        return Gate(self._calls, worker, holder)
 
     def stats(self) -> Dict[str, int]:
         """Observations: sent, dropped, refused, pending; mismatches and ignored ones that were found here."""

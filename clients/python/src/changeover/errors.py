@@ -142,6 +142,7 @@ _BY_CODE: Dict[str, Type[ChangeoverError]] = {
     "stale": PreconditionFailed,
     "row_differs": PreconditionFailed,
     "gate_held": GateHeld,
+    "lease_held": GateHeld,
     "gate_paused": GatePaused,
     "lease_lost": LeaseLost,
     "rate_limited": RateLimited,

@@ -15,7 +15,7 @@ import uuid
 from typing import Any, Callable, Dict, Optional, Tuple, TypeVar
 
 from ._calls import Calls
-from .errors import ChangeoverError, GateHeld, GatePaused, LeaseLost, NotFound, UnexpectedAnswer
+from .errors import ChangeoverError, GateHeld, GatePaused, NotFound, UnexpectedAnswer
 
 log = logging.getLogger("changeover")
 
@@ -26,21 +26,21 @@ _NOT_NOW = (GateHeld, GatePaused, NotFound)
 class Lease:
     """What `work` is given: whether it may go on."""
 
-    def __init__(self, fencing_token: int, asked_at: float, seconds: float) -> None:
+    def __init__(self, fencing_token: Optional[int], asked_at: float, seconds: float, next_s: float) -> None:
         #: Grows with every lease of the worker: whoever has a smaller one is late. Give it to what you write to, if it can compare.
+        #: None for a worker of which any number may run.
         self.fencing_token = fencing_token
         self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._extend(asked_at, seconds)
+        self._extend(asked_at, seconds, next_s)
 
-    def _extend(self, asked_at: float, seconds: float) -> None:
-        # Counted from before it was asked for, and a tenth less: never longer than the server counts.
+    def _extend(self, asked_at: float, seconds: float, next_s: float) -> None:
+        # Counted from before it was asked for, and a tenth less: it never lasts longer here than at the server.
         self._until = asked_at + seconds * 0.9
-        self._renew_at = asked_at + seconds / 3
+        self._next_at = asked_at + max(0.1, next_s)
 
     @property
     def is_allowed(self) -> bool:
-        """False for good as soon as the lease is lost, has run out, or the gate was told to stop."""
+        """False for good as soon as the worker is paused, the lease is lost or has run out, or the gate was told to stop."""
         if self._over.is_set():
             return False
         if time.monotonic() < self._until:
@@ -51,8 +51,11 @@ class Lease:
     def wait(self, seconds: float) -> bool:
         """A pause between two pieces of work that ends as soon as the lease does. Returns `is_allowed`."""
         until = time.monotonic() + seconds
-        while self.is_allowed and time.monotonic() < until:
-            self._over.wait(max(0.0, min(until, self._until) - time.monotonic()))
+        while self.is_allowed:
+            left = min(until, self._until) - time.monotonic()
+            if time.monotonic() >= until:
+                break
+            self._over.wait(max(0.001, min(left, 60.0)))
         return self.is_allowed
 
     def lose(self) -> None:
@@ -63,17 +66,17 @@ class Lease:
 class Gate:
     """Made by `Client.gate`. One object runs one worker; `holder` names this instance of it."""
 
-    def __init__(self, calls: Calls, worker: str, holder: Optional[str] = None, seconds: Optional[int] = None) -> None:
+    def __init__(self, calls: Calls, worker: str, holder: Optional[str] = None) -> None:
         self.worker = worker
-        self.holder = holder or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._seconds, self._calls = seconds, calls
+        self.holder = holder or f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._calls = calls
         self._path = f"/api/v1/gates/{urllib.parse.quote(worker, safe='')}"
         self._stopped = threading.Event()
         self._lease: Optional[Lease] = None
 
     def state(self) -> Dict[str, Any]:
-        """The gate as the server has it: `state` is `run`, `pause` or `waiting`. Raises `ChangeoverError`."""
-        found = self._calls.json("GET", self._path)
+        """The gate as the server has it: `answer` is `run` or `pause`. Raises `ChangeoverError`."""
+        found = self._calls.json("GET", self._path, attempts=1)
         if not isinstance(found, dict):
             raise UnexpectedAnswer("the answer is no gate")
         return found
@@ -129,58 +132,79 @@ class Gate:
         return None
 
     def _acquire(self) -> Optional[Lease]:
-        """A lease, or None after the pause that the refusal asks for."""
-        asked_at = time.monotonic()
+        """Leave to run, or None after the pause that is asked for."""
         try:
-            token, seconds = self._ask(None)
-            return Lease(token, asked_at, seconds)
+            found = self.state()
+            if found.get("answer") == "run":
+                if found.get("single_instance") is not True:
+                    return Lease(None, time.monotonic(), float("inf"), _seconds(found, "ask_again_seconds", 10.0))
+                return self._leased()
+            self._pause(_seconds(found, "ask_again_seconds", None))
         except ChangeoverError as error:
-            log.debug("no lease of %s: %s", self.worker, error)
+            log.debug("%s may not run: %s", self.worker, error)
             if not isinstance(error, _NOT_NOW) and not error.is_retried:
                 raise
-            after = error.body.get("retry_after_ms")
-            pause = after / 1000 if isinstance(after, (int, float)) and not isinstance(after, bool) else error.retry_after
-            self._stopped.wait(random.uniform(1.0, 5.0) if pause is None else min(max(pause, 0.05), 60.0) + random.uniform(0.0, 0.25))
-            return None
+            self._pause(error.retry_after)
+        return None
 
-    def _ask(self, fencing_token: Optional[int]) -> Tuple[int, float]:
-        body: Dict[str, Any] = {"holder": self.holder}
-        if self._seconds is not None:
-            body["seconds"] = self._seconds
-        if fencing_token is not None:
-            body["fencing_token"] = fencing_token
-        answer = self._calls.json("POST", f"{self._path}/lease", body, attempts=1)
-        try:
-            return int(answer["fencing_token"]), float(answer["expires_in_ms"]) / 1000
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnexpectedAnswer(f"the answer is no lease: {error!r}") from error
+    def _pause(self, seconds: Optional[float]) -> None:
+        self._stopped.wait(random.uniform(1.0, 5.0) if seconds is None else min(seconds, 60.0) + random.uniform(0.0, 0.25))
+
+    def _leased(self) -> Lease:
+        asked_at = time.monotonic()
+        answer = self._calls.json("POST", f"{self._path}/lease", {"holder": self.holder}, attempts=1)
+        token, seconds, next_s = _lease_of(answer)
+        return Lease(token, asked_at, seconds, next_s)
 
     def _beat(self, lease: Lease) -> None:
         while lease.is_allowed:
-            if lease.wait(max(0.0, lease._renew_at - time.monotonic())):
-                self._renew(lease)
+            if lease.wait(max(0.0, lease._next_at - time.monotonic())):
+                try:
+                    self._renew(lease)
+                except ChangeoverError as error:
+                    if not error.is_retried:
+                        log.info("%s may not go on: %s", self.worker, error)
+                        lease.lose()
+                        return
+                    # Whether the server comes back in time the lease's own clock decides.
+                    lease.wait(random.uniform(0.1, 0.5))
 
     def _renew(self, lease: Lease) -> None:
         asked_at = time.monotonic()
-        try:
-            token, seconds = self._ask(lease.fencing_token)
-        except ChangeoverError as error:
-            if isinstance(error, (GateHeld, GatePaused, LeaseLost)) or not error.is_retried:
-                log.info("the lease of %s is lost: %s", self.worker, error)
+        if lease.fencing_token is None:
+            found = self.state()
+            if found.get("answer") != "run" or found.get("single_instance") is True:
                 lease.lose()
-            else:
-                # Whether the server comes back in time the lease's own clock decides.
-                lease.wait(random.uniform(0.1, 0.5))
+            lease._extend(asked_at, float("inf"), _seconds(found, "ask_again_seconds", 10.0) or 10.0)
             return
+        answer = self._calls.json("POST", f"{self._path}/lease/heartbeat", self._claim(lease), attempts=1)
+        token, seconds, next_s = _lease_of(answer)
         if token != lease.fencing_token:
             lease.lose()
         else:
-            lease._extend(asked_at, seconds)
+            lease._extend(asked_at, seconds, next_s)
 
     def _release(self, lease: Lease) -> None:
         lease.lose()
+        if lease.fencing_token is None:
+            return
         try:
-            body = {"holder": self.holder, "fencing_token": lease.fencing_token}
-            self._calls.json("DELETE", f"{self._path}/lease", body, attempts=1)
+            self._calls.json("POST", f"{self._path}/lease/release", self._claim(lease), attempts=1)
         except ChangeoverError as error:
             log.debug("the lease of %s was not given back, it runs out: %s", self.worker, error)
+
+    def _claim(self, lease: Lease) -> Dict[str, Any]:
+        return {"holder": self.holder, "fencing_token": lease.fencing_token}
+
+
+def _lease_of(answer: Any) -> Tuple[int, float, float]:
+    """Fencing token, seconds that it lasts, seconds until the next heartbeat."""
+    try:
+        return int(answer["fencing_token"]), float(answer["lease_seconds"]), float(answer["heartbeat_after_seconds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnexpectedAnswer(f"the answer is no lease: {error!r}") from error
+
+
+def _seconds(found: Dict[str, Any], name: str, default: Optional[float]) -> Any:
+    value = found.get(name)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else default

@@ -55,7 +55,8 @@ module Changeover
     def details(key, default, context = nil, type: nil, cached: true)
       context = {} if context.nil?
       case context
-      when String, Integer then nil
+      when String then return invalid(key, default) unless context.valid_encoding?
+      when Integer then nil
       when Hash, Symbol, Float
         context = context.to_s if context.is_a?(Symbol)
         return invalid(key, default) if context.is_a?(Float) ? !context.finite? : !Plain.json?(context)

@@ -72,7 +72,7 @@ module Changeover
     }.freeze
     CODES = {
       "unauthenticated" => Unauthenticated, "forbidden" => Forbidden, "own_proposal" => Forbidden, "stale" => PreconditionFailed,
-      "row_differs" => PreconditionFailed, "gate_held" => GateHeld, "gate_paused" => GatePaused, "lease_lost" => LeaseLost,
+      "row_differs" => PreconditionFailed, "gate_held" => GateHeld, "lease_held" => GateHeld, "gate_paused" => GatePaused, "lease_lost" => LeaseLost,
       "rate_limited" => RateLimited, "busy" => Unavailable, "database_unavailable" => Unavailable, "version_not_reached" => Unavailable
     }.freeze
     STATUSES = {

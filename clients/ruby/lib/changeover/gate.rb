@@ -8,16 +8,19 @@ module Changeover
   class Gate
     # The right to work. Time is counted from before it was asked for, by a clock that does not jump, so it ends here first.
     class Lease
-      attr_reader :fencing_token, :span
+      # Greater than that of every lease before; nil where any number of instances may run. Store it with what is written.
+      attr_reader :fencing_token
+      # Seconds until it is to be renewed.
+      attr_reader :pause
 
-      def initialize(fencing_token, asked_at, span)
+      def initialize(**renewal)
         @lost = false
-        renew(fencing_token, asked_at, span)
+        renew(**renewal)
       end
 
       # True while more than a tenth of the time is left. Once it is false it stays so.
       def allowed?
-        @lost ||= Process.clock_gettime(Process::CLOCK_MONOTONIC) > @ends_at - (@span / 10)
+        @lost ||= Process.clock_gettime(Process::CLOCK_MONOTONIC) > @ends_at - (@seconds / 10.0)
         !@lost
       end
 
@@ -26,10 +29,11 @@ module Changeover
         allowed? or raise LeaseLost, "the lease has ended: stop, somebody else may be at work"
       end
 
-      def renew(fencing_token, asked_at, span)
+      def renew(asked_at:, seconds:, pause:, fencing_token: nil)
         @fencing_token = fencing_token
-        @span = span
-        @ends_at = asked_at + span
+        @seconds = seconds
+        @pause = pause
+        @ends_at = asked_at + seconds
       end
 
       def lose
@@ -39,11 +43,13 @@ module Changeover
 
     WAIT = (1.0..5.0)
 
-    def initialize(transport, worker, holder: nil, seconds: nil, logger: nil)
+    # Without an answer, a worker of which any number may run goes on for so many times as long as it should have asked again.
+    UNANSWERED = 3
+
+    def initialize(transport, worker, holder: nil, logger: nil)
       @transport = transport
       @path = "/api/v1/gates/#{worker}"
       @holder = holder || "#{Socket.gethostname}:#{Process.pid}:#{SecureRandom.hex(4)}"
-      @seconds = seconds
       @logger = logger
       @stopped = false
     end
@@ -58,30 +64,22 @@ module Changeover
     # another, unknown, or the server is away. Returns nil after `stop`.
     def run
       until @stopped
-        begin
-          finished = false
-          value = hold do |lease|
-            result = yield lease
-            finished = lease.allowed?
-            result
-          end
-          return value if finished
-        rescue GateHeld, GatePaused, LeaseLost, NotFound, ConnectionFailed, TimedOut, RateLimited, Unavailable, ServerFailed => e
+        lease = begin
+          begun
+        rescue GateHeld, GatePaused, NotFound, ConnectionFailed, TimedOut, RateLimited, Unavailable, ServerFailed => e
           wait(e.retry_after || rand(WAIT))
+          next
         end
+        finished, value = once(lease) { yield lease }
+        return value if finished
       end
     end
 
-    # Takes the lease, calls the block with it, keeps it alive meanwhile, gives it back, and returns what the block returned.
+    # Asks the gate, and takes the lease where only one instance runs; calls the block with it, keeps it alive meanwhile, gives
+    # it back, and returns what the block returned.
     # Raises GateHeld, GatePaused or NotFound if it cannot be had.
-    def hold
-      lease = take(nil)
-      heart = Thread.new { beat(lease) }
-      heart.report_on_exception = false
-      yield lease
-    ensure
-      heart&.kill&.join
-      give_back(lease) if lease
+    def hold(&block)
+      keep(begun, &block)
     end
 
     # Lets `run` end after the work at hand, which may ask `stopped?`. May be called from a signal handler.
@@ -95,36 +93,87 @@ module Changeover
 
     private
 
-    def take(lease)
+    # Whether the work is done, and what it returned. What it raises is the caller's, but for a lost lease that it has noticed.
+    def once(lease)
+      keep(lease) do
+        value = yield
+        [lease.allowed?, value]
+      end
+    rescue LeaseLost
+      raise if lease.allowed?
+
+      [false, nil]
+    end
+
+    def keep(lease)
+      heart = Thread.new { beat(lease) }
+      heart.report_on_exception = false
+      yield lease
+    ensure
+      heart&.kill&.join
+      give_back(lease)
+    end
+
+    def begun
       asked_at = now
-      body = { "holder" => @holder, "seconds" => @seconds, "fencing_token" => lease&.fencing_token }.compact
-      answer = @transport.post("#{@path}/lease", body).json
-      token = answer.fetch("fencing_token")
-      span = answer.fetch("expires_in_ms") / 1000.0
-      lease ? lease.renew(token, asked_at, span) : Lease.new(token, asked_at, span)
-    rescue KeyError, TypeError, NoMethodError => e
+      pause = allowed(@transport.get(@path).json)
+      return Lease.new(asked_at: asked_at, seconds: UNANSWERED * pause, pause: pause) unless @single
+
+      Lease.new(**granted { @transport.post("#{@path}/lease", { "holder" => @holder }) })
+    end
+
+    # Seconds after which to ask again, if the gate lets the worker run now.
+    def allowed(gate)
+      pause = gate.fetch("ask_again_seconds")
+      @single = gate.fetch("single_instance")
+      return pause if gate.fetch("answer") == "run"
+
+      raise GatePaused.new(code: "gate_paused", detail: "#{@path} is paused", status: 409, retry_after: pause)
+    rescue KeyError, NoMethodError => e
+      raise Unexpected, "the gate is not understood: #{e.message}"
+    end
+
+    def granted
+      asked_at = now
+      answer = yield.json
+      { asked_at: asked_at, fencing_token: answer.fetch("fencing_token"), seconds: answer.fetch("lease_seconds"), pause: answer.fetch("heartbeat_after_seconds") }
+    rescue KeyError, NoMethodError => e
       raise Unexpected, "the lease is not understood: #{e.message}"
     end
 
-    # After each third of the lease; a heartbeat that does not get through is tried again until the lease has ended by itself.
+    def renew(lease)
+      if lease.fencing_token
+        lease.renew(**granted { @transport.post("#{@path}/lease/heartbeat", held(lease)) })
+      else
+        asked_at = now
+        pause = allowed(@transport.get(@path).json)
+        lease.renew(asked_at: asked_at, seconds: UNANSWERED * pause, pause: pause)
+      end
+    end
+
+    # A heartbeat that does not get through is tried again until the lease has ended by itself.
     def beat(lease)
-      pause = lease.span / 3
+      pause = lease.pause
       while lease.allowed?
         sleep(pause)
         begin
-          take(lease) if lease.allowed?
-          pause = lease.span / 3
+          renew(lease) if lease.allowed?
+          pause = lease.pause
         rescue LeaseLost, GatePaused, GateHeld, NotFound
           lease.lose
         rescue Error => e
-          pause = lease.span / 15
+          pause = lease.pause / 4.0
           @logger&.warn("changeover: #{@path}: #{e.message}")
         end
       end
     end
 
+    def held(lease)
+      { "holder" => @holder, "fencing_token" => lease.fencing_token }
+    end
+
     def give_back(lease)
-      @transport.delete("#{@path}/lease", { "holder" => @holder, "fencing_token" => lease.fencing_token })
+      @transport.post("#{@path}/lease/release", held(lease)) if lease.fencing_token
     rescue Error
       nil
     end

@@ -34,10 +34,15 @@ class Application
     program("bin/night").lines.last.chomp
   end
 
+  # What the few new lines print.
+  def cohort(period, environment)
+    program("cohort.rb", { "RUBYLIB" => File.expand_path("../../../clients/ruby/lib", ROOT) }.merge(environment), period).lines.last
+  end
+
   private
 
-  def program(name, more = {})
-    output, status = Open3.capture2e({ "DATABASE_URL" => @url }.merge(more), RbConfig.ruby, "#{ROOT}/#{name}")
+  def program(name, more = {}, *arguments)
+    output, status = Open3.capture2e({ "DATABASE_URL" => @url }.merge(more), RbConfig.ruby, "#{ROOT}/#{name}", *arguments)
     status.success? ? output : raise(Failed, "#{name} #{more} failed:\n#{output}")
   end
 end

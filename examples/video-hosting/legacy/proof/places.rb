@@ -4,10 +4,10 @@ require "fileutils"
 require "socket"
 require "tmpdir"
 
-# An SQLite file that goes when the proof is done.
+# An SQLite file that goes when the proof is done; in memory where there is such a place, for nothing here is about lost power.
 class SqlitePlace
   def self.open
-    Dir.mktmpdir("changeover-legacy-") { |directory| yield new(directory) }
+    Dir.mktmpdir("changeover-legacy-", File.writable?("/dev/shm") ? "/dev/shm" : nil) { |directory| yield new(directory) }
   end
 
   def initialize(directory)
@@ -22,11 +22,22 @@ class SqlitePlace
   def cleanings = %w[transaction deletion]
 
   def execute(sql)
+    connected { |database| database.execute_batch2(sql) }
+  end
+
+  # Rows of texts.
+  def rows(sql)
+    connected { |database| database.execute(sql).map { |row| row.map { |value| value&.to_s } } }
+  end
+
+  private
+
+  def connected
     require "sqlite3"
     database = SQLite3::Database.new("#{@directory}/videos.db")
     database.busy_timeout = 20_000
     database.execute("PRAGMA foreign_keys = ON")
-    database.execute_batch2(sql)
+    yield database
   ensure
     database&.close
   end
@@ -91,5 +102,9 @@ class PostgresPlace
 
   def execute(sql)
     PG.connect(@url) { |connection| connection.exec(sql) }
+  end
+
+  def rows(sql)
+    PG.connect(@url) { |connection| connection.exec(sql).values }
   end
 end

@@ -22,6 +22,11 @@ class Proof
           "AND NOT EXISTS (SELECT 1 FROM charges c JOIN periods p ON p.period = c.period JOIN video_accounts v ON v.video_id = c.video_id " \
           "WHERE p.closed AND v.account_id = a.id)"
 
+  # Owners of accounts with several members and with charges of the month. (Users with even ids joined an account before their own.)
+  PILOT = "SELECT DISTINCT a.owner_id FROM accounts a JOIN charge_allocations c ON c.account_id = a.id JOIN charges o ON o.id = c.charge_id " \
+          "WHERE a.owner_id %% 2 = 1 AND o.period = '%s' AND o.reverses_id IS NULL " \
+          "AND (SELECT count(*) FROM memberships m WHERE m.account_id = a.id) > 1 ORDER BY a.owner_id LIMIT 10"
+
   def self.all(binary, kinds)
     before = Application.checksums
     processes = kinds.map { |kind| fork { PLACES.fetch(kind).open { |place| new(binary, place, kind).run } } }
@@ -43,7 +48,7 @@ class Proof
 
   def run
     @application.set_up
-    test("no translation", "keep", "transaction")
+    test("no translation", "keep")
     night("no translation")
     install
     dualwrite
@@ -104,6 +109,35 @@ class Proof
     night("live")
     verified
     test("live", "transaction")
+    cohort
+    verified
+  end
+
+  # A pilot of owners of shared accounts is billed by the new model in the month of the last nightly job, and everybody else by the old one.
+  def cohort
+    period = @place.rows("SELECT max(period) FROM charges WHERE currency = 'USD' AND amount_minor = 250").dig(0, 0)
+    pilot = @place.rows(format(PILOT, period)).flatten
+    @changeover.run("cohort", "create", "pilot")
+    @changeover.run("cohort", "import", "pilot", "-", "--reason", "the proof", input: pilot.join("\n"))
+    told = @changeover.serve { |server| JSON.parse(@application.cohort(period, "CHANGEOVER_URL" => server.url, "CHANGEOVER_TOKEN" => server.token)) }
+    billed = bills(period, pilot)
+    raise Application::Failed, "cohort.rb: #{told} instead of #{billed}" unless told["bills"] == billed && told["users"].fetch("new") >= pilot.size
+
+    tell("cohort", "#{period}: #{told['users']['new']} users in #{pilot.size} accounts are billed by the new model, #{told['users']['old']} by the old one")
+  end
+
+  # The bills as they must be, by the tables of both models: new for the pilot's accounts, old for all others.
+  def bills(period, pilot)
+    accounts = "SELECT id FROM accounts WHERE owner_id IN (#{pilot.join(', ')})"
+    ours = "SELECT DISTINCT charge_id FROM charge_allocations WHERE account_id IN (#{accounts})"
+    @place.rows(<<~SQL).to_h { |payer, currency, amount| ["#{payer} #{currency}", Integer(amount)] }
+      SELECT payer, currency, sum(amount) FROM (
+        SELECT user_id AS payer, currency, amount_minor AS amount FROM charges WHERE period = '#{period}' AND id NOT IN (#{ours})
+        UNION ALL
+        SELECT a.payer_id, a.currency, a.amount_minor FROM charge_allocations a JOIN charges c ON c.id = a.charge_id
+        WHERE c.period = '#{period}' AND a.charge_id IN (#{ours})) AS parts
+      GROUP BY payer, currency
+    SQL
   end
 
   # The application's tests delete all that there is, or truncate it, and begin anew.

@@ -1,5 +1,6 @@
 //! OFREP over a real HTTP server, and the flags behind it.
 
+mod clients;
 mod corpus;
 mod endpoints;
 mod events;

@@ -4,7 +4,7 @@ import json
 
 BY_CODE = {
     "unauthenticated": "unauthenticated", "forbidden": "forbidden", "own_proposal": "forbidden", "stale": "precondition_failed",
-    "row_differs": "precondition_failed", "gate_held": "gate_held", "gate_paused": "gate_paused", "lease_lost": "lease_lost",
+    "row_differs": "precondition_failed", "gate_held": "gate_held", "lease_held": "gate_held", "gate_paused": "gate_paused", "lease_lost": "lease_lost",
     "rate_limited": "rate_limited", "busy": "unavailable", "database_unavailable": "unavailable", "version_not_reached": "unavailable",
 }
 BY_STATUS = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 410: "not_found", 409: "conflict", 412: "precondition_failed",
@@ -17,6 +17,7 @@ PROBLEMS = [
     (413, "too_large"), (415, "unsupported_media_type"), (422, "invalid_value"), (422, "invalid_write"), (422, "constraint_violation"),
     (422, "refused_by_database"), (422, "translation_failed"), (422, "idempotency_key_reused"), (500, "internal"), (503, "busy"),
     (503, "version_not_reached"), (503, "database_unavailable"), (409, "a_code_of_next_year"), (418, "a_code_of_next_year"),
+    (409, "lease_held"), (404, "gate_not_found"),
 ]
 
 

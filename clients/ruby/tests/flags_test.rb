@@ -86,6 +86,13 @@ class FlagsTest < TestCase
     assert_equal 2, told.requests.size
   end
 
+  def test_what_the_caller_does_to_a_value_changes_nothing_here
+    told = told_server { { flags: [{ key: "f", value: { list: [1] } }] } }
+    asking = client(told, events: false)
+    assert_raises(FrozenError) { asking.object("f", {}, "u")["list"] << 2 }
+    assert_equal({ "list" => [1] }, asking.object("f", {}, "u"))
+  end
+
   def test_an_old_answer_serves_while_it_is_renewed
     hold = false
     value = 1

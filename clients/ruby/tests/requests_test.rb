@@ -169,7 +169,27 @@ class GateTest < TestCase
       waiting.stop
     end
     assert_operator Process.clock_gettime(Process::CLOCK_MONOTONIC) - began, :>=, 0.27
-    assert waiting.stopped?
+  end
+
+  def test_stop_ends_the_work
+    told = leasing(lease(1, 60))
+    stopping = gate(told)
+    stopping.run do |held|
+      stopping.stop
+      refute held.allowed?
+    end
+    assert_equal "/api/v1/gates/nightly/lease/release", told.requests.last.path
+  end
+
+  def test_a_server_that_is_away_does_not_stop_who_may_run_in_any_number
+    away = false
+    told = told_server { away ? :closed : RUN.merge(single_instance: false, ask_again_seconds: 0.01) }
+    gate(told).hold do |held|
+      away = true
+      asked = told.requests.size
+      eventually("asked again") { told.requests.size > asked + 2 }
+      assert held.allowed?
+    end
   end
 
   def test_any_number_may_run_until_they_are_paused

@@ -33,6 +33,7 @@ class Server
     output = @output
     told = @told
     @reader = Thread.new { output.each_line { |line| told << line } }
+    @reader.report_on_exception = false
     Timeout.timeout(PATIENCE_S) do
       sleep 0.02 until ready?
       @token ||= loop { (found = @told.pop[/\bco_\w+_[0-9a-f]{64}/]) and break found }

@@ -17,7 +17,7 @@ module Changeover
     # @param epoch [Integer] how many notices there had been when they were asked for; -1: they come from disk
     def initialize(list, etag:, epoch:, at:, bytes:)
       @list = list
-      @flags = list.select { |item| item.is_a?(Hash) }.to_h { |item| [item["key"], item.freeze] }.freeze
+      @flags = list.select { |item| item.is_a?(Hash) }.to_h { |item| [item["key"], item] }.freeze
       @etag = etag
       @epoch = epoch
       @at = @used = at

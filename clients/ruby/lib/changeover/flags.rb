@@ -159,7 +159,7 @@ module Changeover
       response = @transport.post(path, { "context" => full(context) }, headers: headers)
       return kept.renewed(epoch: epoch, at: now) if response.status == 304 && kept
 
-      document = response.checked.parsed
+      document = response.checked.parsed(freeze: true)
       list = document["flags"] if document.is_a?(Hash)
       raise Unexpected.new("the answer has no flags", status: response.status) unless response.status == 200 && list.is_a?(Array)
 
@@ -173,7 +173,7 @@ module Changeover
     # One flag, now; nothing is kept.
     def one(key, context)
       response = @transport.post("#{BULK}/#{URI.encode_www_form_component(key).gsub('+', '%20')}", { "context" => full(context) })
-      item = response.parsed
+      item = response.parsed(freeze: true)
       return item if item.is_a?(Hash) && (response.success? || (item["errorCode"] && [400, 404, 500].include?(response.status)))
 
       response.checked
@@ -278,7 +278,7 @@ module Changeover
 
     def renew(context)
       start
-      return if @waiting.key?(context) || @waiting.size >= @limit
+      return if now < @not_before || @waiting.key?(context) || @waiting.size >= @limit
 
       @lock.synchronize do
         @waiting[context] = true

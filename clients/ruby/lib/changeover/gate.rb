@@ -20,7 +20,7 @@ module Changeover
 
       # True while more than a tenth of the time is left. Once it is false it stays so.
       def allowed?
-        @lost ||= Process.clock_gettime(Process::CLOCK_MONOTONIC) > @ends_at - (@seconds / 10.0)
+        @lost ||= Process.clock_gettime(Process::CLOCK_MONOTONIC) > @ends_at
         !@lost
       end
 
@@ -31,9 +31,8 @@ module Changeover
 
       def renew(asked_at:, seconds:, pause:, fencing_token: nil)
         @fencing_token = fencing_token
-        @seconds = seconds
         @pause = pause
-        @ends_at = asked_at + seconds
+        @ends_at = seconds ? asked_at + (seconds * 0.9) : Float::INFINITY
       end
 
       def lose
@@ -42,9 +41,7 @@ module Changeover
     end
 
     WAIT = (1.0..5.0)
-
-    # Without an answer, a worker of which any number may run goes on for so many times as long as it should have asked again.
-    UNANSWERED = 3
+    LONGEST_WAIT = 60
 
     def initialize(transport, worker, holder: nil, logger: nil)
       @transport = transport
@@ -61,17 +58,17 @@ module Changeover
 
     # Calls the block with a lease. If the lease ends before the block has returned, the block is called again with the next one;
     # if it returns while it may go on, its work is done, and `run` returns what it returned. Waits while the gate is paused, held by
-    # another, unknown, or the server is away. Returns nil after `stop`.
+    # another, unknown, or the server is away. Ends after `stop`.
     def run
       until @stopped
         lease = begin
           begun
         rescue GateHeld, GatePaused, NotFound, ConnectionFailed, TimedOut, RateLimited, Unavailable, ServerFailed => e
-          wait(e.retry_after || rand(WAIT))
+          wait([e.retry_after || rand(WAIT), LONGEST_WAIT].min)
           next
         end
         finished, value = once(lease) { yield lease }
-        return value if finished
+        return value if finished || @stopped
       end
     end
 
@@ -82,9 +79,10 @@ module Changeover
       keep(begun, &block)
     end
 
-    # Lets `run` end after the work at hand, which may ask `stopped?`. May be called from a signal handler.
+    # Ends the lease's `allowed?`, and `run` after the work at hand. May be called from a signal handler.
     def stop
       @stopped = true
+      @lease&.lose
     end
 
     def stopped?
@@ -106,18 +104,21 @@ module Changeover
     end
 
     def keep(lease)
+      @lease = lease
+      lease.lose if @stopped
       heart = Thread.new { beat(lease) }
       heart.report_on_exception = false
       yield lease
     ensure
       heart&.kill&.join
+      @lease = nil
       give_back(lease)
     end
 
     def begun
       asked_at = now
       pause = allowed(@transport.get(@path).json)
-      return Lease.new(asked_at: asked_at, seconds: UNANSWERED * pause, pause: pause) unless @single
+      return Lease.new(asked_at: asked_at, seconds: nil, pause: pause) unless @single
 
       Lease.new(**granted { @transport.post("#{@path}/lease", { "holder" => @holder }) })
     end
@@ -145,9 +146,8 @@ module Changeover
       if lease.fencing_token
         lease.renew(**granted { @transport.post("#{@path}/lease/heartbeat", held(lease)) })
       else
-        asked_at = now
         pause = allowed(@transport.get(@path).json)
-        lease.renew(asked_at: asked_at, seconds: UNANSWERED * pause, pause: pause)
+        lease.renew(asked_at: now, seconds: nil, pause: pause)
       end
     end
 

@@ -18,8 +18,8 @@ module Changeover
       end
 
       # What the body says, or nil if it is no JSON.
-      def parsed
-        JSON.parse(body)
+      def parsed(freeze: false)
+        JSON.parse(body, freeze: freeze)
       rescue JSON::ParserError
         nil
       end

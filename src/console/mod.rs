@@ -3,6 +3,8 @@
 
 mod answer;
 mod assets;
+mod assignment_move;
+mod assignments;
 mod audit;
 mod change;
 mod change_facts;

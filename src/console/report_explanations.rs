@@ -283,7 +283,7 @@ fn told(data: &ReportData, typed: &Typed) -> Vec<String> {
     vec![
         format!("{}: {}", class.title(), class.sentence()),
         format!(
-            "In the report that you come from, {} in this class there; {} of them nobody explains yet.",
+            "In the report that you come from, {} in this class; {} of them nobody explains yet.",
             if all == 1 { String::from("1 charge is") } else { format!("{} charges are", words::grouped(all)) },
             words::grouped(open)
         ),

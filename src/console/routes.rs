@@ -6,7 +6,9 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::answer::protect;
 use super::page::{base, see_other};
-use super::{assets, audit, change, changes, jobs, pauses, settings, sign_in, stages, tokens};
+use super::{
+    assets, assignment_move, assignments, audit, change, changes, jobs, pauses, settings, sign_in, stages, tokens,
+};
 use super::{report, report_explanations as explanations, report_files, report_list};
 use crate::http::paths::path;
 use crate::http::problem::{Code, Problem};
@@ -37,6 +39,9 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/explanations/{id}/withdraw").get(explanations::withdraw_page).post(explanations::withdraw).service())
         .service(path("/jobs/{id}").get(jobs::page).service())
         .service(path("/jobs/{id}/cancel").get(jobs::cancel_page).post(jobs::cancel).service())
+        .service(path("/changes/{name}/assignments").get(assignments::page).service())
+        .service(path("/changes/{name}/assignments/group").get(assignments::group).service())
+        .service(path("/changes/{name}/assignments/move").get(assignment_move::page).post(assignment_move::run).service())
         .service(path("/audit").get(audit::page).service())
         .service(path("/audit/verification").get(audit::verification).service())
         .service(path("/tokens").get(tokens::page).post(tokens::create).service())

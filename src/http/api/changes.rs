@@ -13,7 +13,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{ChangeName, FlagKey, Instant, Period};
 use crate::routing::{
-    Assignment, GroupId, Move, RoutedChange, Side, StageMove, Wish, change_stage, count_sides, evaluate_gates,
+    Assignment, GroupId, Move, MoveReceipt, RoutedChange, Side, StageMove, Wish, change_stage, count_sides, evaluate_gates,
     move_group,
 };
 use crate::store::audit::{self, AuditEntry};
@@ -244,23 +244,27 @@ pub async fn set_side(
     state
         .blocking(move |state| {
             let group = GroupId::new(group.as_str())?;
-            let mut connection = state.app().connection()?;
-            let change = RoutedChange::get(&mut connection, &name)?;
-            let wanted = Move {
-                group: &group,
-                period,
-                side: wish.side,
-                actor: caller.actor(),
-                reason: wish.reason.as_str(),
-                at: state.now(),
-            };
-            let receipt = move_group(&mut connection, &change, &wanted)?;
-            if receipt.moved {
-                record(state, caller.actor(), "change.move", &name, wish.reason.as_str(), &json!(receipt))?;
-            }
-            Ok(Json(json!(receipt)))
+            let deed = (caller.actor(), wish.reason.as_str());
+            Ok(Json(json!(put_on_side(state, &name, (&group, period, wish.side), deed)?)))
         })
         .await
+}
+
+/// Puts a group on a side for one open period for `actor`, with its audit row.
+pub fn put_on_side(
+    state: &AppState,
+    name: &ChangeName,
+    (group, period, side): (&GroupId, Period, Side),
+    (actor, reason): (&str, &str),
+) -> Result<MoveReceipt, Problem> {
+    let mut connection = state.app().connection()?;
+    let change = RoutedChange::get(&mut connection, name)?;
+    let wanted = Move { group, period, side, actor, reason, at: state.now() };
+    let receipt = move_group(&mut connection, &change, &wanted)?;
+    if receipt.moved {
+        record(state, actor, "change.move", name, reason, &json!(receipt))?;
+    }
+    Ok(receipt)
 }
 
 /// The audit row of what was done in the application's database. It follows that transaction: the two may be on different servers.

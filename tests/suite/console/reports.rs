@@ -116,7 +116,7 @@ fn explain(admin: &Browser<'_>, page: &Page, report: &str) {
         .replace("&amp;", "&")
         .replace("&#38;", "&");
     let form = admin.get(&link);
-    assert!(form.has("1 charge is in this class there; 1 of them nobody explains"), "{}", form.html);
+    assert!(form.has("1 charge is in this class; 1 of them nobody explains"), "{}", form.html);
     assert!(form.has("name=\"max_count\" type=\"number\" min=\"1\" value=\"1\""), "{}", form.html);
     let charge = link.split("charge=").nth(1).unwrap().split('&').next().unwrap();
     let id = report.rsplit('/').next().unwrap();

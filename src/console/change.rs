@@ -6,6 +6,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::change_facts::{Facts, LastReport};
+use super::jobs::{JobShown, job_shown};
 use super::page::{Frame, html};
 use super::session::Member;
 use super::words::{StepShown, When, counted, grouped, meaning, stepper, when};
@@ -51,6 +52,9 @@ struct ChangePage {
     report: Option<ReportShown>,
     history: Vec<EntryShown>,
     history_left_out: Option<String>,
+    jobs: Vec<JobShown>,
+    /// Blocks run now, so that they can be filled and repaired.
+    translates: bool,
 }
 
 /// A pause that is not closed.
@@ -129,6 +133,7 @@ fn note(done: &str) -> Option<&'static str> {
     match done {
         "moved" => Some("The stage was moved."),
         "paused" => Some("Translation is paused."),
+        "retried" => Some("Everything that waited was tried again; what failed once more is shown below."),
         "resumed" => Some("Translation goes on; what was written meanwhile has been compared and refreshed."),
         _ => None,
     }
@@ -172,6 +177,8 @@ fn shown(frame: Frame, facts: &Facts, gates: Result<Vec<Gate>, Problem>, now: In
             .iter()
             .map(|count| [count.period.to_string(), grouped(count.old), grouped(count.new)])
             .collect(),
+        jobs: facts.jobs.iter().map(|job| job_shown(job, now)).collect(),
+        translates: stage.translates_forward(),
         report: facts.report.as_ref().map(|last| report_shown(last, now)),
         history: history_shown(facts, now),
         history_left_out: (left_out > 0)

@@ -3,10 +3,12 @@
 use crate::change::{Direction, Stage};
 use crate::database::DatabaseConnection;
 use crate::http::AppState;
+use crate::http::api::previews::preview_sides;
 use crate::http::problem::Problem;
 use crate::primitives::ChangeName;
 use crate::report::standing;
 use crate::routing::{SideCounts, count_sides, evaluate_gates};
+use crate::store::jobs::{self, Job, JobKind};
 use crate::store::reports::{self, Report};
 use crate::store::{PageRequest, StoreError};
 use crate::translation::own::{HistoryEntry, get_change, history};
@@ -15,7 +17,7 @@ use crate::translation::pending::{self, PendingKey};
 use crate::translation::{BackfillProgress, ChangeHealth, Gate, InstalledChange, Verification};
 use crate::translation::{backfill_progress, last_verifications};
 
-use super::words::counted;
+use super::words::{counted, grouped};
 
 /// Keys that wait, and entries of the history, that a page shows at most.
 const PENDING_SHOWN: i64 = 10;
@@ -35,6 +37,8 @@ pub struct Facts {
     /// The newest first.
     pub history: Vec<HistoryEntry>,
     pub history_count: usize,
+    /// Jobs that have not ended.
+    pub jobs: Vec<Job>,
 }
 
 /// The newest report of a change.
@@ -64,6 +68,7 @@ impl Facts {
             pending: pending::list(connection, &name, PENDING_SHOWN)?,
             sides: count_sides(connection, &name)?,
             report: last_report(state, &change)?,
+            jobs: unfinished_jobs(state, &name)?,
             history: entries,
             history_count,
             change,
@@ -110,6 +115,39 @@ impl Facts {
         i64::try_from(count).unwrap_or(i64::MAX)
     }
 
+    /// How the flag, as it is, will divide the groups once it decides: who moves.
+    #[must_use]
+    pub fn division(&self, state: &AppState, to: Stage) -> Vec<String> {
+        if to != Stage::Live || !self.change.file.is_routed() {
+            return Vec::new();
+        }
+        let preview = match preview_sides(state, &self.change.file.routing.flag) {
+            Ok(preview) => preview,
+            Err(problem) => return vec![format!("Who will move cannot be told now: {}", problem.detail())],
+        };
+        let size = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let of = |variant: &str| preview.staying.iter().find(|staying| staying.variant == variant);
+        let (new, share) = of("new").map_or((0, 0.0), |staying| (staying.subjects, staying.percent));
+        let groups = counted(count(preview.subjects), "group", "groups");
+        let mut told = vec![format!(
+            "By the flag as it is now (version {}) {} of {groups} will be on the new side: {share:.3} %. What the flag and its cohorts say can be changed afterwards, too.",
+            preview.flag_version,
+            grouped(count(new)),
+        )];
+        for cohort in preview.change.iter().flat_map(|change| &change.widened) {
+            let (users, groups) = (size(cohort.users), size(cohort.groups));
+            told.push(format!(
+                "The cohort {} has {}, who are in {}; {} in none.",
+                cohort.cohort,
+                counted(users, "user", "users"),
+                counted(groups, "group", "groups"),
+                counted(size(cohort.users_without_group), "is", "are"),
+            ));
+        }
+        told
+    }
+
     /// What a move of the stage will do, in sentences.
     #[must_use]
     pub fn consequences(&self, to: Stage) -> Vec<String> {
@@ -142,6 +180,13 @@ impl Facts {
         }
         told
     }
+}
+
+fn unfinished_jobs(state: &AppState, name: &ChangeName) -> Result<Vec<Job>, Problem> {
+    Ok(state.store().read(|connection| {
+        let found = JobKind::ALL.into_iter().map(|kind| jobs::find_unfinished(connection, kind, name));
+        Ok(found.collect::<Result<Vec<_>, StoreError>>()?.into_iter().flatten().collect())
+    })?)
 }
 
 fn last_report(state: &AppState, change: &InstalledChange) -> Result<Option<LastReport>, Problem> {

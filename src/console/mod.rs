@@ -25,5 +25,6 @@ mod sign_in;
 mod stages;
 mod tokens;
 mod words;
+mod works;
 
 pub use routes::configure;

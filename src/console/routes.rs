@@ -8,6 +8,7 @@ use super::answer::protect;
 use super::page::{base, see_other};
 use super::{
     assets, assignment_move, assignments, audit, change, changes, jobs, pauses, settings, sign_in, stages, tokens,
+    works,
 };
 use super::{report, report_explanations as explanations, report_files, report_list};
 use crate::http::paths::path;
@@ -39,6 +40,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/explanations/{id}/withdraw").get(explanations::withdraw_page).post(explanations::withdraw).service())
         .service(path("/jobs/{id}").get(jobs::page).service())
         .service(path("/jobs/{id}/cancel").get(jobs::cancel_page).post(jobs::cancel).service())
+        .service(path("/changes/{name}/work/{kind}").get(works::page).post(works::start).service())
         .service(path("/changes/{name}/assignments").get(assignments::page).service())
         .service(path("/changes/{name}/assignments/group").get(assignments::group).service())
         .service(path("/changes/{name}/assignments/move").get(assignment_move::page).post(assignment_move::run).service())

@@ -112,9 +112,11 @@ async fn answer(
     }
     let asked = state.blocking(move |state| {
         let gates = facts.gates(state, to)?;
-        Ok((facts, gates))
+        let mut consequences = facts.consequences(to);
+        consequences.extend(facts.division(state, to));
+        Ok((facts, gates, consequences))
     });
-    let (facts, gates) = asked.await?;
+    let (facts, gates, consequences) = asked.await?;
     let from = facts.change.stage;
     let status = typed.error.as_ref().map_or(StatusCode::OK, Problem::status_code);
     let page = StagePage {
@@ -126,7 +128,7 @@ async fn answer(
         is_forward: to > from,
         is_last: to == Stage::Complete,
         meaning: meaning(to),
-        consequences: facts.consequences(to),
+        consequences,
         failing: gates.iter().filter(|gate| !gate.holds).count(),
         gates,
         reason: typed.reason,

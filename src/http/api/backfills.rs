@@ -21,21 +21,21 @@ use crate::translation::own::get_change;
 #[serde(default, deny_unknown_fields)]
 pub struct BackfillWish {
     /// Connections that fill at once, from 1 to 16; 1 if not said. SQLite has one writer.
-    workers: Option<usize>,
+    pub workers: Option<usize>,
     /// Keys in a batch; adapted to about 100 ms if not said.
-    batch_rows: Option<usize>,
+    pub batch_rows: Option<usize>,
     /// At most this many keys in a second, of all workers together.
-    rows_per_second: Option<u64>,
+    pub rows_per_second: Option<u64>,
     /// Wait while a standby is further behind; 10 if not said, 0: never wait for standbys.
-    lag_seconds_max: Option<u64>,
+    pub lag_seconds_max: Option<u64>,
     /// Wait while a replication slot keeps that much more WAL than at the beginning; 1024 if not said, 0: never wait for slots.
-    slot_megabytes_max: Option<u64>,
+    pub slot_megabytes_max: Option<u64>,
     /// Wait while more connections of others run a statement.
-    active_backends_max: Option<u64>,
+    pub active_backends_max: Option<u64>,
     /// Only this block, such as `f2`.
-    block: Option<String>,
+    pub block: Option<String>,
     /// Start from the first key although an earlier backfill was not finished.
-    restart: bool,
+    pub restart: bool,
 }
 
 impl BackfillWish {
@@ -52,7 +52,7 @@ impl BackfillWish {
         serde_json::from_slice(body).map_err(|error| Problem::new(Code::InvalidJson, format!("{error}.")))
     }
 
-    fn options(self) -> Result<BackfillOptions, Problem> {
+    pub fn options(self) -> Result<BackfillOptions, Problem> {
         let refused = |detail: String| Err(Problem::new(Code::InvalidValue, detail));
         let workers = self.workers.unwrap_or(1);
         if !(1..=Self::WORKERS_MAX).contains(&workers) {
@@ -96,16 +96,16 @@ pub async fn start_backfill(
     body: Bytes,
 ) -> Result<HttpResponse, Problem> {
     let options = BackfillWish::parse(&body)?.options()?;
-    let job = state
-        .blocking(move |state| {
-            let change = get_change(&mut *state.app().connection()?, &name)?;
-            if !change.stage.translates_forward() {
-                let detail = format!("`{name}` is at stage `{}`: move it to `dualwrite` first.", change.stage);
-                return Err(Problem::new(Code::Refused, detail));
-            }
-            let arguments = json!(options);
-            start(state, &NewJob { kind: JobKind::Backfill, change: &name, arguments, actor: caller.actor() })
-        })
-        .await?;
+    let job = state.blocking(move |state| fill(state, &name, &options, caller.actor())).await?;
     Ok(accepted(&job))
+}
+
+/// Starts a backfill as a job of `actor`, with its audit row.
+pub fn fill(state: &AppState, name: &ChangeName, options: &BackfillOptions, actor: &str) -> Result<JobAnswer, Problem> {
+    let change = get_change(&mut *state.app().connection()?, name)?;
+    if !change.stage.translates_forward() {
+        let detail = format!("`{name}` is at stage `{}`: move it to `dualwrite` first.", change.stage);
+        return Err(Problem::new(Code::Refused, detail));
+    }
+    start(state, &NewJob { kind: JobKind::Backfill, change: name, arguments: json!(options), actor })
 }

@@ -13,8 +13,8 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{ChangeName, FlagKey, Instant, Period};
 use crate::routing::{
-    Assignment, GroupId, Move, MoveReceipt, RoutedChange, Side, StageMove, Wish, change_stage, count_sides, evaluate_gates,
-    move_group,
+    Assignment, GroupId, Move, MoveReceipt, RoutedChange, Side, StageMove, Wish, change_stage, count_sides,
+    evaluate_gates, move_group,
 };
 use crate::store::audit::{self, AuditEntry};
 use crate::translation::own::{get_change, list_changes};

@@ -21,19 +21,19 @@ use crate::translation::own::get_change;
 #[serde(deny_unknown_fields, default)]
 pub struct PassWish {
     /// Begin with the first key although an earlier run was not finished.
-    restart: bool,
+    pub restart: bool,
     /// Only these blocks, such as `["f1"]`; empty: all that the stage keeps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    blocks: Vec<String>,
+    pub blocks: Vec<String>,
     /// At most this many keys a second.
     #[schema(minimum = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<u32>,
+    pub rate: Option<u32>,
     /// Verify: only this part of the keys, in percent, chosen at random. The result is not stored beside the change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    sample_percent: Option<f64>,
+    pub sample_percent: Option<f64>,
     /// Repair: look only where the last verify or the sentinel found drift.
-    found: bool,
+    pub found: bool,
 }
 
 impl PassWish {
@@ -83,25 +83,29 @@ async fn start_pass(
     body: Bytes,
 ) -> Result<HttpResponse, Problem> {
     let wish = PassWish::parse(&body)?;
-    let job = state
-        .blocking(move |state| {
-            let mut connection = state.app().connection()?;
-            let change = get_change(&mut connection, &name)?;
-            let known: Vec<String> = change.file.blocks.iter().map(|block| block.id.to_string()).collect();
-            if let Some(unknown) = wish.blocks.iter().find(|block| !known.contains(block)) {
-                return Err(TranslationError::NoBlock(unknown.clone()).into());
-            }
-            if kind == JobKind::Repair && !change.stage.translates_forward() {
-                let detail = format!("`{name}` is at stage `{}`: move it to `dualwrite` first.", change.stage);
-                return Err(Problem::new(Code::Refused, detail));
-            }
-            if wish.rate == Some(0) || wish.sample_percent.is_some_and(|percent| !(percent > 0.0 && percent <= 100.0)) {
-                let detail = "`rate` is at least 1, `sample_percent` above 0 and at most 100.";
-                return Err(Problem::new(Code::InvalidValue, detail));
-            }
-            let new = NewJob { kind, change: &name, arguments: json!(wish), actor: caller.actor() };
-            start(state, &new)
-        })
-        .await?;
+    let job = state.blocking(move |state| pass(state, &name, kind, (&wish, caller.actor()))).await?;
     Ok(accepted(&job))
+}
+
+/// Starts a verify or a repair as a job of `actor`, with its audit row.
+pub fn pass(
+    state: &AppState,
+    name: &ChangeName,
+    kind: JobKind,
+    (wish, actor): (&PassWish, &str),
+) -> Result<JobAnswer, Problem> {
+    let change = get_change(&mut *state.app().connection()?, name)?;
+    let known: Vec<String> = change.file.blocks.iter().map(|block| block.id.to_string()).collect();
+    if let Some(unknown) = wish.blocks.iter().find(|block| !known.contains(block)) {
+        return Err(TranslationError::NoBlock(unknown.clone()).into());
+    }
+    if kind == JobKind::Repair && !change.stage.translates_forward() {
+        let detail = format!("`{name}` is at stage `{}`: move it to `dualwrite` first.", change.stage);
+        return Err(Problem::new(Code::Refused, detail));
+    }
+    if wish.rate == Some(0) || wish.sample_percent.is_some_and(|percent| !(percent > 0.0 && percent <= 100.0)) {
+        let detail = "`rate` is at least 1, `sample_percent` above 0 and at most 100.";
+        return Err(Problem::new(Code::InvalidValue, detail));
+    }
+    start(state, &NewJob { kind, change: name, arguments: json!(wish), actor })
 }

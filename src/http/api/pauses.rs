@@ -15,7 +15,7 @@ use crate::http::state::AppState;
 use crate::primitives::ChangeName;
 use crate::translation::own::get_change;
 use crate::translation::pause::{Authority, Gap, Resumed, get_running, pause, resume};
-use crate::translation::{Deed, Due, pending, resolve, retry_pending};
+use crate::translation::{Deed, Due, Retried, pending, resolve, retry_pending};
 
 /// Why translation is to stop.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -160,14 +160,15 @@ pub async fn retry(
     state: Data<AppState>,
     name: Path<ChangeName>,
 ) -> Result<Json<Value>, Problem> {
-    state
-        .blocking(move |state| {
-            let mut connection = state.app().connection()?;
-            let change = get_running(&mut connection, &name)?;
-            let model = resolve(&mut connection, &change.file)?;
-            let retried = retry_pending(&mut connection, &model, Due::All)?;
-            record(state, caller.actor(), "change.retry", &name, "", &json!(retried))?;
-            Ok(Json(json!(retried)))
-        })
-        .await
+    state.blocking(move |state| Ok(Json(json!(retry_change(state, &name, (caller.actor(), ""))?)))).await
+}
+
+/// Tries every pending key now for `actor`, with its audit row.
+pub fn retry_change(state: &AppState, name: &ChangeName, (actor, reason): (&str, &str)) -> Result<Retried, Problem> {
+    let mut connection = state.app().connection()?;
+    let change = get_running(&mut connection, name)?;
+    let model = resolve(&mut connection, &change.file)?;
+    let retried = retry_pending(&mut connection, &model, Due::All)?;
+    record(state, actor, "change.retry", name, reason, &json!(retried))?;
+    Ok(retried)
 }

@@ -109,6 +109,20 @@ pub async fn preview(
         .await
 }
 
+/// How the flag of a change, as it is, divides all groups. Nothing is written.
+pub fn preview_sides(state: &AppState, key: &FlagKey) -> Result<Preview, Problem> {
+    let snapshot = state.snapshot();
+    let missing = || StoreError::NotFound { what: "flag", name: key.to_string() };
+    let flag = snapshot.find_flag(key.as_str()).ok_or_else(missing)?.flag().clone();
+    let plan = Plan::new(snapshot, flag, state.now());
+    if plan.change().is_none() {
+        return Err(invalid("The flag routes no change."));
+    }
+    let mut counted = Counted::default();
+    plan.count_all_groups(state.app(), &mut counted)?;
+    Ok(plan.finish(state.app(), counted, state.now())?)
+}
+
 fn is_lines(request: &HttpRequest) -> Result<bool, Problem> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
     match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {

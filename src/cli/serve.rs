@@ -17,6 +17,7 @@ use super::serve_http::HttpArguments;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
 use crate::jobs::sentinel::{self, Budget};
+use crate::jobs::series;
 use crate::jobs::{
     LeasedLoop, Leases, PendingWorker, Refresher, Runner, Saver, Surroundings, UsageNoter, Watcher, kinds,
 };
@@ -103,11 +104,13 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     let pending =
         PendingWorker::start(leases.clone(), surroundings.app.clone()).context("no thread could be started")?;
     let watching_ranges = start_sentinel(&arguments, &leases, &surroundings.app)?;
-    let runner = Runner::start(leases, surroundings, kinds()).context("no thread could be started")?;
     let overview = Arc::default();
+    let charting = series::start(leases.clone(), Arc::clone(&overview)).context("no thread could be started")?;
+    let runner = Runner::start(leases, surroundings, kinds()).context("no thread could be started")?;
     let watcher = Watcher::start(memory.store().clone(), app.clone(), Arc::clone(&overview))
         .context("no thread could be started")?;
-    let state = AppState::new(memory, app, Metrics::new(overview)?)
+    let state = AppState::new(memory, app, Metrics::new(Arc::clone(&overview))?)
+        .watching(overview)
         .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60))
         .limited(arguments.http.limits())
         .streaming(arguments.http.streams())
@@ -122,6 +125,7 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     crate::http::serve(listener, state, crate::console::configure).context("the server ended")?;
     drop(runner);
     drop(watcher);
+    drop(charting);
     drop(watching_ranges);
     drop(pending);
     drop(refresher);

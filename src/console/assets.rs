@@ -9,9 +9,10 @@ use actix_web::web::Path;
 use crate::http::problem::{Code, Problem};
 use crate::store::sha256;
 
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 4] = [
     ("console.css", "text/css; charset=utf-8", include_str!("../../templates/console/console.css")),
     ("console.js", "text/javascript; charset=utf-8", include_str!("../../templates/console/console.js")),
+    ("live.js", "text/javascript; charset=utf-8", include_str!("../../templates/console/live.js")),
     ("icon.svg", "image/svg+xml", include_str!("../../templates/console/icon.svg")),
 ];
 

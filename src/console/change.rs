@@ -5,7 +5,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Deserialize;
 
+use super::change_charts::charts;
 use super::change_facts::{Facts, LastReport};
+use super::chart::Chart;
 use super::jobs::{JobShown, job_shown};
 use super::page::{Frame, html};
 use super::session::Member;
@@ -15,6 +17,7 @@ use crate::http::AppState;
 use crate::http::auth::Viewer;
 use crate::http::problem::Problem;
 use crate::primitives::{ChangeName, Instant};
+use crate::store::series::Step;
 use crate::translation::{BlockHealth, Gate};
 
 /// What has just been done, to be said once.
@@ -22,6 +25,9 @@ use crate::translation::{BlockHealth, Gate};
 pub struct Done {
     #[serde(default)]
     done: String,
+    /// Of the charts: `month`, otherwise a day.
+    #[serde(default)]
+    range: String,
 }
 
 #[derive(Template)]
@@ -55,6 +61,8 @@ struct ChangePage {
     jobs: Vec<JobShown>,
     /// Blocks run now, so that they can be filled and repaired.
     translates: bool,
+    charts: Vec<Chart>,
+    is_month: bool,
 }
 
 /// A pause that is not closed.
@@ -118,15 +126,19 @@ pub async fn page(
     name: Path<ChangeName>,
     done: Query<Done>,
 ) -> Result<HttpResponse, Problem> {
+    let is_month = done.range == "month";
     let read = state.blocking(move |state| {
         let facts = Facts::get(state, &name)?;
         let gates = facts.change.stage.next().map_or_else(|| Ok(Vec::new()), |next| facts.gates(state, next));
-        Ok((facts, gates))
+        let flag = facts.change.file.is_routed().then_some(&facts.change.file.routing.flag);
+        let step = if is_month { Step::Coarse } else { Step::Fine };
+        let charts = charts(state, &name, flag, step)?;
+        Ok((facts, gates, charts))
     });
-    let (facts, gates) = read.await?;
+    let (facts, gates, charts) = read.await?;
     let mut frame = Frame::new(&request, facts.change.title.clone(), &member.signed);
     frame.note = note(&done.done);
-    html(&shown(frame, &facts, gates, state.now()))
+    html(&ChangePage { charts, is_month, ..shown(frame, &facts, gates, state.now()) })
 }
 
 fn note(done: &str) -> Option<&'static str> {
@@ -179,6 +191,8 @@ fn shown(frame: Frame, facts: &Facts, gates: Result<Vec<Gate>, Problem>, now: In
             .collect(),
         jobs: facts.jobs.iter().map(|job| job_shown(job, now)).collect(),
         translates: stage.translates_forward(),
+        charts: Vec::new(),
+        is_month: false,
         report: facts.report.as_ref().map(|last| report_shown(last, now)),
         history: history_shown(facts, now),
         history_left_out: (left_out > 0)

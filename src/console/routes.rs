@@ -7,8 +7,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::answer::protect;
 use super::page::{base, see_other};
 use super::{
-    assets, assignment_move, assignments, audit, change, changes, jobs, pauses, settings, sign_in, stages, tokens,
-    works,
+    assets, assignment_move, assignments, audit, change, changes, jobs, live, pauses, settings, sign_in, stages,
+    tokens, works,
 };
 use super::{report, report_explanations as explanations, report_files, report_list};
 use crate::http::paths::path;
@@ -44,6 +44,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/assignments").get(assignments::page).service())
         .service(path("/changes/{name}/assignments/group").get(assignments::group).service())
         .service(path("/changes/{name}/assignments/move").get(assignment_move::page).post(assignment_move::run).service())
+        .service(path("/events").get(live::events).service())
         .service(path("/audit").get(audit::page).service())
         .service(path("/audit/verification").get(audit::verification).service())
         .service(path("/tokens").get(tokens::page).post(tokens::create).service())

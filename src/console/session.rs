@@ -88,10 +88,13 @@ pub async fn signed(request: &HttpRequest) -> Result<Signed, Problem> {
     let unknown = || Problem::new(Code::Unauthenticated, "Sign in first.");
     let secret = cookie_of(request, SESSION).ok_or_else(unknown)?;
     let asked = secret.clone();
+    // A page that renews itself is nobody who uses the session.
+    let is_used = !request.headers().contains_key("X-Changeover-Live");
     let session = state.blocking(move |state| {
         let now = state.now();
         let found = state.store().read(|connection| sessions::find(connection, &asked, now))?;
-        if found.as_ref().is_some_and(|session| session.is_to_be_noted(now))
+        if is_used
+            && found.as_ref().is_some_and(|session| session.is_to_be_noted(now))
             && let Err(error) = state.store().write(|connection| sessions::note(connection, &asked, now))
         {
             tracing::warn!(%error, "it could not be noted that a session was seen");

@@ -19,7 +19,7 @@ mod refused;
 mod routes;
 mod server;
 mod state;
-mod streamed;
+pub(crate) mod streamed;
 mod version;
 mod writing;
 

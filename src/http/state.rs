@@ -14,7 +14,7 @@ use super::writing::{KEEP_DEFAULT, Writing};
 use crate::database::Database;
 use crate::flags::Snapshot;
 use crate::primitives::Instant;
-use crate::routing::Router;
+use crate::routing::{Overview, Router};
 use crate::store::{Memory, Store};
 
 /// The service's memory and databases. Cheap to clone.
@@ -29,6 +29,7 @@ pub struct AppState {
     prepared: Arc<ArcSwap<Prepared>>,
     streams: Arc<Streams>,
     settings: Arc<Vec<Setting>>,
+    overview: Arc<ArcSwap<Overview>>,
 }
 
 /// A setting that this server was started with. What is secret in it is not here.
@@ -52,8 +53,9 @@ impl AppState {
         let (writing, limits) = (Arc::new(Writing::new(KEEP_DEFAULT)), Arc::default());
         let prepared = Arc::new(ArcSwap::from_pointee(Prepared::new(memory.snapshot())));
         let streams = Arc::new(Streams::new(StreamSettings::default()));
-        let settings = Arc::default();
-        Self { memory, app, router, metrics: Arc::new(metrics), writing, limits, prepared, streams, settings }
+        let (settings, overview) = Default::default();
+        let metrics = Arc::new(metrics);
+        Self { memory, app, router, metrics, writing, limits, prepared, streams, settings, overview }
     }
 
     /// Answers 429 to who asks too often.
@@ -72,6 +74,18 @@ impl AppState {
     #[must_use]
     pub fn streaming(self, settings: StreamSettings) -> Self {
         Self { streams: Arc::new(Streams::new(settings)), ..self }
+    }
+
+    /// Shows of the changes what a job reads of them every few seconds.
+    #[must_use]
+    pub fn watching(self, overview: Arc<ArcSwap<Overview>>) -> Self {
+        Self { overview, ..self }
+    }
+
+    /// The changes as they were read last; empty if nobody reads.
+    #[must_use]
+    pub fn overview(&self) -> Arc<Overview> {
+        self.overview.load_full()
     }
 
     /// Tells what the server was started with.

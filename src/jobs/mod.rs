@@ -9,6 +9,7 @@ mod refresh;
 mod report;
 mod runner;
 pub mod sentinel;
+pub mod series;
 mod snapshot;
 mod usage;
 mod verify;

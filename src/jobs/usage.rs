@@ -1,4 +1,5 @@
-//! Notes now and then which flags have been evaluated, so that those that nobody asks any more can be found. Evaluating costs nothing
+//! Notes now and then which flags have been evaluated and how often, so that those that nobody asks any more can be found and charts be
+//! drawn. Evaluating costs nothing
 //! more for it: the counts that are kept for the metrics are compared.
 
 use std::collections::HashMap;
@@ -6,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::store::series::{self, Measure, Reading, Writing};
 use crate::store::{Store, flag_usage};
 
 /// How often it is noted.
@@ -52,8 +54,27 @@ fn note(store: &Store, noted: &mut HashMap<String, f64>, counts: HashMap<String,
     if grown.is_empty() {
         return;
     }
-    match store.write(|conn| flag_usage::note(conn, &grown)) {
+    let evaluations = more(noted, &counts);
+    let at = jiff::Timestamp::now().into();
+    let written = store.write(|conn| {
+        flag_usage::note(conn, &grown)?;
+        series::write(conn, &evaluations, Writing::Count, at)
+    });
+    match written {
         Ok(()) => *noted = counts,
         Err(error) => tracing::debug!(%error, "which flags were evaluated is noted later"),
     }
+}
+
+/// How often each flag has been evaluated since it was noted last.
+#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "a counter holds whole numbers")]
+fn more(noted: &HashMap<String, f64>, counts: &HashMap<String, f64>) -> Vec<Reading> {
+    let grown = counts.iter().map(|(flag, count)| (flag, count - noted.get(flag).copied().unwrap_or(0.0)));
+    let grown = grown.filter(|(_, more)| *more >= 1.0);
+    let reading = |(flag, more): (&String, f64)| Reading {
+        subject: format!("flag/{flag}"),
+        measure: Measure::Evaluations,
+        value: more as i64,
+    };
+    grown.map(reading).collect()
 }

@@ -35,6 +35,7 @@ pub mod report_exceptions;
 pub mod report_standing;
 pub mod reports;
 mod schema;
+pub mod series;
 pub mod sessions;
 mod snapshot_file;
 pub mod sorted_ids;

@@ -18,4 +18,8 @@ addEventListener('pageshow', () => {
 });
 
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
-for (const time of document.querySelectorAll('time[datetime]')) time.title = local.format(new Date(time.dateTime));
+const tellTimes = (part) => {
+  for (const time of part.querySelectorAll('time[datetime]')) time.title = local.format(new Date(time.dateTime));
+};
+tellTimes(document);
+document.addEventListener('renewed', (event) => tellTimes(event.detail));

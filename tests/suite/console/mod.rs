@@ -1,12 +1,15 @@
 //! The console in one process, on both databases, as a browser uses it: with a jar of cookies, and with forms taken from its pages.
 
+mod assignments;
 mod audit;
 mod changes;
 mod guard;
+mod live;
 mod reports;
 mod sessions;
 mod settings;
 mod token_pages;
+mod works;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

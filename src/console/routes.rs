@@ -40,7 +40,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/explanations/{id}/withdraw").get(explanations::withdraw_page).post(explanations::withdraw).service())
         .service(path("/jobs/{id}").get(jobs::page).service())
         .service(path("/jobs/{id}/cancel").get(jobs::cancel_page).post(jobs::cancel).service())
-        .service(path("/changes/{name}/work/{kind}").get(works::page).post(works::start).service())
+        .service(path("/changes/{name}/start/{kind}").get(works::page).post(works::start).service())
         .service(path("/changes/{name}/assignments").get(assignments::page).service())
         .service(path("/changes/{name}/assignments/group").get(assignments::group).service())
         .service(path("/changes/{name}/assignments/move").get(assignment_move::page).post(assignment_move::run).service())

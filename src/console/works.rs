@@ -1,4 +1,4 @@
-//! `/console/changes/{name}/work/{kind}`: backfill, verify, repair and the retry of what waits: what each will do, and its start.
+//! `/console/changes/{name}/start/{kind}`: backfill, verify, repair and the retry of what waits: what each will do, and its start.
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};

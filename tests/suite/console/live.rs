@@ -51,7 +51,7 @@ fn levels_are_replaced_counts_are_added_and_old_values_are_forgotten() {
         assert_eq!(list("flag/b", Measure::Evaluations, Step::Coarse)[0].0, "2026-11-23T12:00:00Z");
         assert_eq!(list("flag/a", Measure::Drift, Step::Fine).len(), 2);
         assert!(list("flag/c", Measure::Drift, Step::Fine).is_empty());
-        let later = Instant::from_micros(now.as_micros() + 25 * 3_600_000_000);
+        let later = Instant::from_micros(now.as_micros() + 49 * 1_800_000_000);
         store.write(|conn| series::prune(conn, later)).unwrap();
         assert_eq!(list("flag/b", Measure::Evaluations, Step::Fine).len(), 1, "a day of five minutes");
         assert_eq!(list("flag/b", Measure::Evaluations, Step::Coarse).len(), 2, "a month of hours");

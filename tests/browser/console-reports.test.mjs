@@ -150,3 +150,53 @@ test('a viewer reads all of it and is offered nothing', async () => {
   assert.deepEqual(faults, []);
   await context.close();
 });
+
+test('buttons on a change, assignments, charts, and pages that renew themselves', async () => {
+  const { page, faults, context } = await walk.window();
+  await walk.signIn(page, 'admin');
+  for (const kind of ['backfill', 'verify', 'repair', 'retry']) {
+    await page.goto(`${walk.url}${change}/start/${kind}`);
+    await walk.look(page, `start-${kind}`);
+  }
+  await page.goto(`${walk.url}${change}/start/verify`);
+  await press(page, 'main form button');
+  // Nobody asks again: the page renews itself until the job has ended.
+  await page.waitForFunction(() => /How it ended/.test(document.querySelector('main').innerText), { timeout: 60_000 });
+
+  await page.goto(`${walk.url}${change}/assignments`);
+  await walk.look(page, 'assignments-none');
+  walk.run('change', 'stage', 'billing-allocation', 'shadow', '--force', '--reason', 'a rehearsal');
+  await page.goto(`${walk.url}${change}/stage?to=live`);
+  await walk.look(page, 'stage-live');
+  await page.type('#reason', 'a rehearsal');
+  if (await page.$('[name=force]')) await page.click('[name=force]');
+  await press(page, 'main form button');
+  assert.match(await text(page), /Stage: live/);
+  await page.goto(`${walk.url}${change}/assignments/group?id=7`);
+  await press(page, 'main .actions a');
+  await walk.look(page, 'assignment-move');
+  await page.type('#reason', 'asked for it');
+  await press(page, 'main form button');
+  assert.match(await text(page), /is on that side now/);
+  await walk.look(page, 'assignment-group');
+  await page.goto(`${walk.url}${change}/assignments`);
+  await walk.look(page, 'assignments');
+
+  // Somebody else's doing is seen without asking, and what is focused stays so.
+  await page.goto(walk.url + change);
+  await page.focus('#blocks-live .actions a');
+  walk.run('change', 'pause', 'billing-allocation', '--reason', 'seen from elsewhere');
+  await page.waitForFunction(() => /seen from elsewhere/.test(document.querySelector('#history-live').innerText), { timeout: 60_000 });
+  assert.match(await page.evaluate(() => document.activeElement.textContent), /Backfill/);
+  walk.run('change', 'resume', 'billing-allocation');
+  await page.waitForFunction(() => document.querySelectorAll('.plot svg').length > 1, { timeout: 60_000 });
+  await page.click('.chart summary');
+  await walk.look(page, 'change-charts');
+  await page.goto(`${walk.url}${change}?range=month#charts`);
+  await walk.look(page, 'change-month');
+  await page.goto(`${walk.url}${change}/reports/none`);
+  assert.ok(await page.$('nav a[href$="/reports"][aria-current]'), 'the way to everything else');
+  await walk.look(page, 'error-with-navigation');
+  assert.deepEqual(faults, []);
+  await context.close();
+});

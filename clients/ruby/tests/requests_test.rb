@@ -81,11 +81,11 @@ class RackTest < TestCase
   def test_the_side_is_in_the_environment_and_the_header
     require "rack"
     status, headers, body = ::Rack::Lint.new(lambda { |env| respond(env.merge("user" => "1"), client: client(server)) }).call(::Rack::MockRequest.env_for("/"))
-    assert_equal [200, "old"], [status, headers["X-Changeover-Side"]]
+    assert_equal [200, "old"], [status, headers["x-changeover-side"]]
     body.each { |text| assert_equal "old", text }
     body.close
     told = told_server { [200, {}, "{\"side\":\"new\"}\n"] }
-    assert_equal [200, { "X-Changeover-Side" => "new" }, ["new"]], respond({ "user" => 1 }, client: client(told, events: false))
+    assert_equal [200, { "x-changeover-side" => "new" }, ["new"]], respond({ "user" => 1 }, client: client(told, events: false))
   end
 
   def test_nobody_and_failures_are_old

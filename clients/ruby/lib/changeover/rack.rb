@@ -6,7 +6,7 @@ module Changeover
     #
     #   use Changeover::Rack::Side, change: "billing-allocation", user: ->(env) { env["rack.session"]["user_id"] }
     class Side
-      HEADER = "X-Changeover-Side"
+      HEADER = "x-changeover-side" # in small letters, as Rack 3 wants it
       KEY = "changeover.side"
 
       # @param user [#call] env → the user's id, or nil if nobody is signed in. Nobody and failures are old.

@@ -83,7 +83,7 @@ class Proof
     test("dualwrite, not filled", "keep")
     @changeover.run("backfill", Changeover::NAME)
     # On PostgreSQL a batch divides a refund of a closed month before the charge that it reverses is there: README, "Known gap".
-    @changeover.run("repair", Changeover::NAME)
+    tell("repair", @changeover.run("repair", Changeover::NAME).lines.first.chomp)
     verified
     test("dualwrite", "keep")
     night("dualwrite")

@@ -69,7 +69,7 @@ class RealServer(real.Server):
 
     @property
     def address(self):
-        return self.url.removeprefix("http://") if hasattr(str, "removeprefix") else self.url[len("http://"):]
+        return self.url.removeprefix("http://")
 
     def kill(self):
         """As a power cut would."""
@@ -111,6 +111,7 @@ class FakeServer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self):
                 length = int(self.headers.get("Content-Length") or 0)

@@ -335,6 +335,7 @@ class PostgresServer(RealServer):
             subprocess.Popen = popen
 
 
+@unittest.skipUnless(shutil.which("initdb") or list(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")), "PostgreSQL is not here: NOT TESTED")
 class WithoutItsDatabase(unittest.TestCase):
     def test_flags_go_on_and_the_rest_says_so(self):
         postgres = Postgres()

@@ -267,6 +267,10 @@ class Contexts(WithServer):
         for context in ([], 1.5, True, object(), {"a": object()}, {"a": float("nan")}, {1: "a", "b": 2}, circle):
             details = client.details("boolean", "conformance-boolean", False, context)
             self.assertEqual((details.value, details.error_code), (False, "INVALID_CONTEXT"), context)
+        for wrong in (("text", "conformance-boolean"), ("boolean", ["conformance-boolean"]), ("boolean", None)):
+            for cached in (True, False):
+                self.assertTrue(client.details(*wrong, True, "1", cached=cached).value, wrong)
+            self.assertTrue(asyncio.run(changeover.AsyncClient(client=client).details(*wrong, True, "1")).value, wrong)
         for context in (None, {}, "1", 1, "Zoë \ud83d\ude00", {"targetingKey": "1", "n": {"b": [1, None]}}):
             self.assertTrue(client.boolean("conformance-boolean", False, context), context)
         self.assertEqual(identity({"b": 1, "a": 2}), identity({"a": 2, "b": 1}))

@@ -58,9 +58,9 @@ class Gates(unittest.TestCase):
         self.assertEqual((len(done), max(most), len(set(done))), (2, 1, 2))
 
     def test_a_heartbeat_keeps_it(self):
-        self.gate("long", single_instance=True, lease_seconds=2)
+        self.gate("long", single_instance=True, lease_seconds=4)
         allowed = []
-        self.client.gate("long").run(lambda lease: allowed.append(lease.wait(3.0)))
+        self.client.gate("long").run(lambda lease: allowed.append(lease.wait(4.5)))
         self.assertEqual(allowed, [True])
 
     def test_a_pause_ends_it_and_a_resume_begins_anew(self):

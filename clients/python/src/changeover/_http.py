@@ -182,9 +182,7 @@ class Transport:
         try:
             connection.request(method, self._prefix + path, body, {**self._headers, **(headers or {})})
             response = connection.getresponse()
-            data = response.read(ANSWER_BYTES_MAX + 1)
-            if len(data) > ANSWER_BYTES_MAX:
-                raise http.client.HTTPException(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
+            data = _whole(response)
             if response.length:
                 raise http.client.IncompleteRead(data, response.length)
             answer = Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, data)
@@ -230,6 +228,17 @@ class Transport:
         if isinstance(error, socket.timeout):
             return TimedOut(f"{self.url} gave no answer in {self.timeout:g} s: is it overloaded, or is something in between?")
         return NoAnswer(f"{self.url} gave no answer: {error or type(error).__name__}")
+
+
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    # In pieces: Python 3.9 makes room for as many bytes as are asked for.
+    pieces, size = [], 0
+    while piece := response.read(65536):
+        pieces.append(piece)
+        size += len(piece)
+        if size > ANSWER_BYTES_MAX:
+            raise http.client.HTTPException(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
+    return b"".join(pieces)
 
 
 class Stream:

@@ -135,7 +135,7 @@ class State:
         for name, found in document["contexts"].items():
             if isinstance(found["flags"], dict) and float(found["at"]) > oldest:
                 etag = found.get("etag")
-                self._contexts[name] = {"at": found["at"], "flags": found["flags"], "etag": etag if isinstance(etag, str) else None, "size": len(json.dumps(found["flags"]))}
+                self._contexts[name] = {"at": found["at"], "flags": found["flags"], "etag": etag if isinstance(etag, str) and etag.isascii() and etag.isprintable() else None, "size": len(json.dumps(found["flags"]))}
         for flag, found in document["stages"].items():
             if isinstance(found["stage"], str) and float(found["at"]) > oldest:
                 self.stages[flag] = {"stage": found["stage"], "at": found["at"]}

@@ -56,8 +56,14 @@ class Workers:
         if self._idle >= len(self._waiting):
             self._changed.notify()
         elif self._count < self._count_max:
-            self._count += 1
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            except RuntimeError:  # the program ends, or the system has no thread left
+                if not self._count:
+                    self._waiting.pop()
+                    raise
+            else:
+                self._count += 1
 
     def _run(self) -> None:
         while True:

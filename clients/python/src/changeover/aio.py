@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, AsyncIterator, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, TypeVar, Union
 
 from .client import Client, Seconds
-from .details import TYPES, Context, Details
+from .details import Context, Details
 from .gates import Lease
 from .migrator import AsyncMigrator
 from .routing import BATCH_LINES, RAISE, Allocation, Side, SideAnswer, UserId, _Raise
@@ -51,8 +51,6 @@ class AsyncClient:
         return value
 
     async def details(self, kind: str, key: str, default: Any, context: Context = None, *, cached: bool = True) -> Details:
-        if kind not in TYPES:
-            raise ValueError(f"kind is one of {', '.join(TYPES)}, not {kind!r}")
         return await self.sync._details_async((key, default, kind), context, cached)
 
     def on_change(self, listener: Callable[[], None]) -> None:

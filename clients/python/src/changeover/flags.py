@@ -15,7 +15,7 @@ from . import _state
 from ._calls import jitter
 from ._http import Answer, Transport
 from ._workers import Workers
-from .details import Context, Details, NoContext, details_of, failed, identity, items_of
+from .details import TYPES, Context, Details, NoContext, details_of, failed, identity, items_of
 from .errors import ChangeoverError, seconds_of
 
 log = logging.getLogger("changeover")
@@ -113,6 +113,8 @@ class Flags:
     def details(self, asked: Asked, context: Context, cached: bool = True) -> Details:
         """Never raises an `Exception`."""
         try:
+            if asked[2] not in TYPES:
+                return failed(asked[1], "GENERAL", f"a value is one of {', '.join(TYPES)}, not {asked[2]!r}")
             ident = identity(context)
             if not cached:
                 return self._one(asked, ident)
@@ -215,7 +217,10 @@ class Flags:
             finally:
                 kept.is_renewing = False
 
-        self.workers.submit(renew)
+        try:
+            self.workers.submit(renew)
+        except RuntimeError:
+            kept.is_renewing = False
 
     def _fetch(self, ident: str, is_used: bool) -> Optional[Kept]:
         if not self.server.may_be_asked():

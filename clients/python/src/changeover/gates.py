@@ -15,12 +15,12 @@ import uuid
 from typing import Any, Callable, Dict, Optional, Tuple, TypeVar
 
 from ._calls import Calls
-from .errors import ChangeoverError, GateHeld, GatePaused, NotFound, UnexpectedAnswer
+from .errors import ChangeoverError, Conflict, NotFound, UnexpectedAnswer
 
 log = logging.getLogger("changeover")
 
 Result = TypeVar("Result")
-_NOT_NOW = (GateHeld, GatePaused, NotFound)
+_NOT_NOW = (Conflict, NotFound)
 
 
 class Lease:
@@ -99,6 +99,8 @@ class Gate:
             if lease is None:
                 continue
             self._lease = lease
+            if self._stopped.is_set():
+                lease.lose()
             heart = threading.Thread(target=self._beat, args=(lease,), name="changeover-lease", daemon=True)
             heart.start()
             try:
@@ -118,6 +120,8 @@ class Gate:
             if lease is None:
                 continue
             self._lease = lease
+            if self._stopped.is_set():
+                lease.lose()
             heart = threading.Thread(target=self._beat, args=(lease,), name="changeover-lease", daemon=True)
             heart.start()
             try:
@@ -138,7 +142,11 @@ class Gate:
             if found.get("answer") == "run":
                 if found.get("single_instance") is not True:
                     return Lease(None, time.monotonic(), float("inf"), _seconds(found, "ask_again_seconds", 10.0))
-                return self._leased()
+                lease = self._leased()
+                if not self._stopped.is_set():
+                    return lease
+                self._release(lease)
+                return None
             self._pause(_seconds(found, "ask_again_seconds", None))
         except ChangeoverError as error:
             log.debug("%s may not run: %s", self.worker, error)

@@ -287,7 +287,10 @@ class Migrator(_Migrator[Read, Write]):
 
     def _at_once(self, sides: Tuple[str, ...], calls: Dict[str, Callable[[], Any]]) -> Dict[str, Outcome]:
         first, other = sides
-        future = self._client._side_workers.submit_now(lambda: outcome_of(calls[other]))
+        try:
+            future = self._client._side_workers.submit_now(lambda: outcome_of(calls[other]))
+        except RuntimeError:
+            future = None
         outcome = outcome_of(calls[first])
         return {first: outcome, other: future.result() if future is not None else outcome_of(calls[other])}
 

@@ -6,6 +6,7 @@ import collections
 import enum
 import itertools
 import json
+import logging
 import threading
 import time
 import urllib.parse
@@ -14,6 +15,8 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tu
 from ._calls import ATTEMPTS, Calls
 from .errors import ChangeoverError, Invalid, NoAnswer, UnexpectedAnswer
 from .flags import Server
+
+log = logging.getLogger("changeover")
 
 SIDES_MAX = 10_000
 LAST_KNOWN_S_MAX = 3600.0
@@ -69,7 +72,7 @@ class Routing:
     def __init__(self, calls: Calls, server: Server, max_age: float, timeout: float) -> None:
         self._calls, self._server, self._max_age, self._timeout = calls, server, max_age, timeout
         self._kept: "collections.OrderedDict[Tuple[str, str, Optional[str], bool], Tuple[Side, float]]" = collections.OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._warned_at = threading.Lock(), float("-inf")
 
     def reset_after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -95,10 +98,13 @@ class Routing:
             side = self._ask(key, 1 if default is not RAISE else ATTEMPTS)
         except ChangeoverError as error:
             kept = self._kept.get(key)
-            if kept is not None and isinstance(error, NoAnswer) | error.is_retried and time.monotonic() - kept[1] <= LAST_KNOWN_S_MAX:
+            if kept is not None and error.is_retried and time.monotonic() - kept[1] <= LAST_KNOWN_S_MAX:
                 return kept[0]
             if isinstance(default, _Raise):
                 raise
+            if time.monotonic() - self._warned_at > 60.0:
+                self._warned_at = time.monotonic()
+                log.warning("a side of %s is not known, the default is taken: %s", change, error)
             return Side(default)
         with self._lock:
             self._kept[key] = (side, time.monotonic())

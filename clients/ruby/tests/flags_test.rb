@@ -143,6 +143,33 @@ class FlagsTest < TestCase
     assert_raises(Changeover::TimedOut) { client(told, events: false, timeout: 0.4, retries: Changeover::Retries.new(sleeper: ->(_) {})).writes("c").run([]) }
   end
 
+  def test_answers_that_are_none_never_raise
+    random = Random.new(7)
+    whole = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 48\r\n\r\n" + '{"flags":[{"key":"f","value":1,"reason":"STATIC"}]}'
+    told = told_server { {} }
+    told.define_singleton_method(:answer) do |socket, _request|
+      text = whole.b
+      random.rand(1..6).times { text.setbyte(random.rand(text.bytesize), random.rand(256)) }
+      socket.write(text.byteslice(0, random.rand(1..text.bytesize)))
+      nil
+    end
+    40.times do |number|
+      asking = client(told, events: number.odd?, timeout: 0.2)
+      assert_kind_of Integer, asking.integer("f", 0, "u#{number}")
+      assert_kind_of Integer, asking.integer("f", 0, "u", cached: false)
+    end
+  end
+
+  def test_in_a_signal_handler
+    asking = client(server, events: false)
+    found = nil
+    before = trap("USR2") { found = asking.integer("no-such-flag", 3, "u") }
+    Process.kill(:USR2, Process.pid)
+    eventually("answered") { found == 3 }
+  ensure
+    trap("USR2", before || "DEFAULT")
+  end
+
   def test_nobody_is_there
     free = TCPServer.open("127.0.0.1", 0) { |socket| socket.addr[1] }
     asking = Changeover::Client.new(url: "http://127.0.0.1:#{free}", token: "x")

@@ -19,6 +19,7 @@
 //! | [`allocation`] | dividing a charge, classes of differences, totals |
 //! | [`observations`] | old and new results that applications post, compared under rules |
 //! | [`worker_gates`] | what gates tell background workers, and who holds their leases |
+//! | [`edge`] | who a visitor is, and which copy of the application may serve them |
 //! | [`flags`] | flags, cohorts, buckets and their evaluation |
 //! | [`primitives`] | keys, ids, money, periods and instants |
 
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod conformance;
 pub mod console;
 pub mod database;
+pub mod edge;
 pub mod flags;
 pub mod http;
 pub mod jobs;

@@ -18,14 +18,14 @@ const FLOORS: [&[&str]; 9] = [
     &["translation"],
     &["store"],
     &["database", "conformance"],
-    &["sql", "change", "allocation", "flags", "observations", "worker_gates"],
+    &["sql", "change", "allocation", "flags", "observations", "worker_gates", "edge"],
     &["primitives"],
 ];
 
 /// Arrows within a floor that are allowed all the same.
 const ALLOWED_ASIDE: [(&str, &str); 1] = [("sql", "change")];
 
-const PURE: [&str; 7] = ["observations", "worker_gates", "flags", "change", "sql", "allocation", "primitives"];
+const PURE: [&str; 8] = ["observations", "worker_gates", "edge", "flags", "change", "sql", "allocation", "primitives"];
 
 /// What a pure module's code never names: I/O, frameworks, the clock.
 const IMPURE: [&str; 16] = [

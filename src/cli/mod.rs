@@ -16,6 +16,7 @@ mod cohort_import;
 mod cohort_staged;
 mod conformance;
 pub mod demo;
+mod edge;
 mod explanation;
 mod flag;
 mod flag_explain;
@@ -99,6 +100,9 @@ enum Command {
     /// Tell what applications observed of old and new results
     #[command(subcommand)]
     Observation(observation::Command),
+    /// Say which copy of the application serves whom, and keep visitors out for maintenance
+    #[command(subcommand)]
+    Edge(edge::Command),
     /// List, show and cancel the long work that servers do
     #[command(subcommand)]
     Job(job::Command),
@@ -136,6 +140,7 @@ pub fn run(arguments: Cli) -> u8 {
         Command::Explanation(command) => explanation::run(&settings, &output, command),
         Command::Observation(command) => observation::run(&settings, &output, command),
         Command::Job(command) => job::run(&settings, &output, command),
+        Command::Edge(command) => edge::run(&settings, &output, command),
         Command::Gate(command) => gate::run(&settings, &output, command),
         Command::Audit(command) => audit::run(&settings, &output, command),
         Command::Token(command) => token::run(&settings, &output, command),

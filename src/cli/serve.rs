@@ -1,5 +1,6 @@
 //! `changeover serve`
 
+mod edge;
 mod start;
 mod told;
 
@@ -66,6 +67,9 @@ pub struct Arguments {
     pub http: HttpArguments,
 
     #[command(flatten)]
+    pub edge: edge::EdgeArguments,
+
+    #[command(flatten)]
     pub snapshot: start::SnapshotArguments,
 
     /// Compare nothing by itself
@@ -86,6 +90,7 @@ pub enum LogFormat {
 
 pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
     log_to_stderr(&arguments)?;
+    let edge_desk = arguments.edge.desk()?;
     let listener = listen(arguments.bind)?;
     let address = listener.local_addr().context("the address that is listened on cannot be read")?;
     let (database, app) = open_databases(settings)?;
@@ -114,7 +119,8 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
         .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60))
         .limited(arguments.http.limits())
         .streaming(arguments.http.streams())
-        .telling(told::settings());
+        .telling(told::settings())
+        .at_the_edge(edge_desk);
     let counted = state.clone();
     let noter = UsageNoter::start(state.store().clone(), move || counted.metrics().evaluations_by_flag())
         .context("no thread could be started")?;

@@ -67,7 +67,9 @@ impl FromStr for KeyWish {
 /// Why a key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
-    #[error("`{0}` is not a key: write NAME=ALGORITHM:FILE, with hs256, rs256 or es256, such as shop=rs256:/etc/changeover/shop.pem")]
+    #[error(
+        "`{0}` is not a key: write NAME=ALGORITHM:FILE, with hs256, rs256 or es256, such as shop=rs256:/etc/changeover/shop.pem"
+    )]
     Written(String),
     #[error("the secret of key `{0}` has {1} bytes: HS256 needs {SECRET_BYTES_MIN} or more, random ones")]
     ShortSecret(String, usize),
@@ -200,7 +202,8 @@ fn check_times(claims: &Map<String, Value>, now: Instant) -> Result<(), BadToken
 fn seconds(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| {
-            let text = number.as_f64().filter(|seconds| seconds.abs() < 9e15).map(|seconds| format!("{:.0}", seconds.floor()));
+            let text =
+                number.as_f64().filter(|seconds| seconds.abs() < 9e15).map(|seconds| format!("{:.0}", seconds.floor()));
             text?.parse().ok()
         }),
         _ => None,
@@ -287,7 +290,8 @@ mod tests {
         let claims = json!({ "sub": "1", "aud": "shop", "exp": NOW_S + 60 });
         let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIiwiYXVkIjoic2hvcCIsImV4cCI6MjAwMDAwMDA2MH0.";
         assert!(keys().verify(&source(), none, NOW).is_err());
-        let longer = encode(&Header::new(jsonwebtoken::Algorithm::HS512), &claims, &EncodingKey::from_secret(SECRET)).unwrap();
+        let longer =
+            encode(&Header::new(jsonwebtoken::Algorithm::HS512), &claims, &EncodingKey::from_secret(SECRET)).unwrap();
         assert!(keys().verify(&source(), &longer, NOW).is_err(), "HS512 with the same secret");
         // The public key of RS256, taken for the secret of HS256.
         let mut public = Keys::default();
@@ -320,7 +324,10 @@ mod tests {
     #[test]
     fn a_key_is_named_with_its_algorithm_and_file() {
         let wish: KeyWish = "shop=RS256:/etc/a:b.pem".parse().unwrap();
-        assert_eq!((wish.name.as_str(), wish.algorithm, wish.file.as_str()), ("shop", Algorithm::Rs256, "/etc/a:b.pem"));
+        assert_eq!(
+            (wish.name.as_str(), wish.algorithm, wish.file.as_str()),
+            ("shop", Algorithm::Rs256, "/etc/a:b.pem")
+        );
         for bad in ["", "shop", "shop=hs256", "=hs256:x", "shop=hs256:", "shop=none:x"] {
             assert!(bad.parse::<KeyWish>().is_err(), "{bad}");
         }

@@ -174,7 +174,9 @@ pub struct Settings {
 /// Why settings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSettings {
-    #[error("`{0}` is not a name of an upstream: 1 to 63 lower-case letters, digits, `_` or `-`, the first one a letter or digit")]
+    #[error(
+        "`{0}` is not a name of an upstream: 1 to 63 lower-case letters, digits, `_` or `-`, the first one a letter or digit"
+    )]
     Upstream(String),
     #[error("`upstreams` names `{0}` twice: `old`, `new` and each of `others` differ")]
     UpstreamTwice(UpstreamName),
@@ -188,11 +190,15 @@ pub enum InvalidSettings {
     ChoicePlace,
     #[error("a `jwt` is proved by its signature: leave `proved` out")]
     ProvedJwt,
-    #[error("a `jwt` names the `key` that verifies it, as servers have it (--edge-key), and the `claim` that holds the id")]
+    #[error(
+        "a `jwt` names the `key` that verifies it, as servers have it (--edge-key), and the `claim` that holds the id"
+    )]
     Jwt,
     #[error("{0} sources of the visitor's id are too many: at most {SOURCES_MAX}")]
     TooManySources(usize),
-    #[error("`{0}` can be used by nobody: no source in `subject` is proved. Use a `jwt`, or a header that the proxy sets (`proved`)")]
+    #[error(
+        "`{0}` can be used by nobody: no source in `subject` is proved. Use a `jwt`, or a header that the proxy sets (`proved`)"
+    )]
     NobodyProved(&'static str),
     #[error("`pass.claim` can be used by nobody: no source in `subject` is a `jwt`")]
     NoJwt,
@@ -220,7 +226,8 @@ impl Settings {
             return Err(InvalidSettings::UpstreamTwice(twice.clone()));
         }
         let has_jwt = self.subject.iter().any(|source| matches!(source, Source::Jwt(_)));
-        let is_proved = has_jwt || self.subject.iter().any(|source| matches!(source, Source::Plain { proved: true, .. }));
+        let is_proved =
+            has_jwt || self.subject.iter().any(|source| matches!(source, Source::Plain { proved: true, .. }));
         if self.choice.is_some() && !is_proved {
             return Err(InvalidSettings::NobodyProved("choice"));
         }
@@ -253,7 +260,10 @@ mod tests {
     use serde_json::json;
 
     fn read(value: serde_json::Value) -> Result<Settings, String> {
-        serde_json::from_value::<Settings>(value).map_err(|error| error.to_string())?.checked().map_err(|e| e.to_string())
+        serde_json::from_value::<Settings>(value)
+            .map_err(|error| error.to_string())?
+            .checked()
+            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -271,8 +281,10 @@ mod tests {
         });
         let settings = read(written.clone()).unwrap();
         assert_eq!(serde_json::to_value(settings).unwrap(), written);
-        assert_eq!(serde_json::to_value(read(json!({})).unwrap()).unwrap(),
-            json!({ "subject": [], "upstreams": { "old": "old", "new": "new" } }));
+        assert_eq!(
+            serde_json::to_value(read(json!({})).unwrap()).unwrap(),
+            json!({ "subject": [], "upstreams": { "old": "old", "new": "new" } })
+        );
     }
 
     #[test]
@@ -289,8 +301,14 @@ mod tests {
             (json!({ "subject": [{ "jwt": { "key": "k" }, "proved": true }] }), "proved by its signature"),
             (json!({ "subject": [{ "cookie": "u" }], "choice": { "cohort": "staff", "cookie": "c" } }), "nobody"),
             (json!({ "subject": [{ "cookie": "u" }], "pass": { "cohort": "staff" } }), "nobody"),
-            (json!({ "subject": [{ "header": "u", "proved": true }], "pass": { "claim": { "name": "r", "value": "a" } } }), "jwt"),
-            (json!({ "subject": [{ "header": "u", "proved": true }], "choice": { "cohort": "staff" } }), "in which `header`"),
+            (
+                json!({ "subject": [{ "header": "u", "proved": true }], "pass": { "claim": { "name": "r", "value": "a" } } }),
+                "jwt",
+            ),
+            (
+                json!({ "subject": [{ "header": "u", "proved": true }], "choice": { "cohort": "staff" } }),
+                "in which `header`",
+            ),
             (json!({ "surprise": 1 }), "unknown field"),
         ] {
             let error = read(value.clone()).unwrap_err();

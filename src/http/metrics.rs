@@ -22,8 +22,8 @@ use prometheus::{
 };
 
 use self::catalogue::{
-    COHORT_IDS, EVALUATION_SECONDS, EVALUATIONS, EVENT_STREAMS, EVENTS, LEASE_ANSWERS, OBSERVATIONS, POOL,
-    WRITE_RETRIES, WRITES,
+    COHORT_IDS, EDGE_ANSWERS, EVALUATION_SECONDS, EVALUATIONS, EVENT_STREAMS, EVENTS, LEASE_ANSWERS, OBSERVATIONS,
+    POOL, WRITE_RETRIES, WRITES,
 };
 use self::changes::Changes;
 use self::requests::Requests;
@@ -52,6 +52,7 @@ pub struct Metrics {
     writes: IntCounterVec,
     write_retries: IntCounterVec,
     lease_answers: IntCounterVec,
+    edge_answers: IntCounterVec,
 }
 
 impl Metrics {
@@ -71,9 +72,10 @@ impl Metrics {
             writes: IntCounterVec::new(WRITES.opts(), WRITES.labels)?,
             write_retries: IntCounterVec::new(WRITE_RETRIES.opts(), WRITE_RETRIES.labels)?,
             lease_answers: IntCounterVec::new(LEASE_ANSWERS.opts(), LEASE_ANSWERS.labels)?,
+            edge_answers: IntCounterVec::new(EDGE_ANSWERS.opts(), EDGE_ANSWERS.labels)?,
             registry: Registry::new(),
         };
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 15] = [
             Box::new(metrics.evaluations.clone()),
             Box::new(metrics.evaluation_seconds.clone()),
             Box::new(metrics.requests.counts.clone()),
@@ -87,6 +89,7 @@ impl Metrics {
             Box::new(metrics.writes.clone()),
             Box::new(metrics.write_retries.clone()),
             Box::new(metrics.lease_answers.clone()),
+            Box::new(metrics.edge_answers.clone()),
             Box::new(Changes::new(overview)?),
         ];
         for collector in collectors {
@@ -130,6 +133,11 @@ impl Metrics {
     /// A worker asked for a lease, or about its own.
     pub fn leased(&self, outcome: &'static str) {
         self.lease_answers.with_label_values(&[outcome]).inc();
+    }
+
+    /// A proxy was told of a visitor. Only of a change for which an edge is set: its name becomes a label.
+    pub fn edge_answered(&self, change: &str, answer: &'static str) {
+        self.edge_answers.with_label_values(&[change, answer]).inc();
     }
 
     /// Observations were posted. Only of a change or flag that exists: its name becomes a label.

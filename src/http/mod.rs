@@ -4,6 +4,8 @@
 pub mod api;
 pub mod auth;
 mod docs;
+pub mod edge;
+pub mod edge_desk;
 pub mod etag;
 pub mod events;
 mod health;

@@ -6,11 +6,11 @@ use utoipa::{Modify, OpenApi};
 
 use super::api::{
     assignments, audit, backfills, changes, charges, closings, cohort_generations, cohort_ids, cohort_staged,
-    cohort_uploads, cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports,
+    cohort_uploads, cohorts, coverage, edges, explain, explanations, files, flag_observations, flags, history, imports,
     installs, jobs, laws, observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens,
     worker_gates, worker_leases, writes,
 };
-use super::{docs, health, metrics};
+use super::{docs, edge, health, metrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -37,6 +37,7 @@ use super::{docs, health, metrics};
         explanations::list, explanations::create, explanations::get, explanations::replace, explanations::withdraw, explanations::history,
         observations::post, observations::summary, observations::series, observations::samples, observations::rules, observations::create_rule, observations::replace_rule, observations::remove_rule,
         flag_observations::post, flag_observations::summary, flag_observations::series, flag_observations::samples, flag_observations::rules, flag_observations::create_rule, flag_observations::replace_rule, flag_observations::remove_rule,
+        edge::ask, edges::list, edges::get, edges::set, edges::remove, edges::set_maintenance,
         jobs::list, jobs::get, jobs::cancel,
         worker_gates::list, worker_gates::get, worker_gates::set, worker_gates::remove, worker_gates::pause, worker_gates::resume,
         worker_gates::pause_all, worker_gates::resume_all,

@@ -62,6 +62,7 @@ codes! {
     ChargeNotFound = "charge_not_found", NOT_FOUND, "There is no such charge";
     ProposalNotFound = "proposal_not_found", NOT_FOUND, "There is no such proposal";
     JobNotFound = "job_not_found", NOT_FOUND, "There is no such job";
+    EdgeNotFound = "edge_not_found", NOT_FOUND, "Nothing is set for the edge of that change";
     GateNotFound = "gate_not_found", NOT_FOUND, "There is no gate of that worker";
     VersionNotFound = "version_not_found", NOT_FOUND, "There is no such version";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not take this method";
@@ -273,6 +274,7 @@ impl From<StoreError> for Problem {
                     "report" => Code::ReportNotFound,
                     "job" => Code::JobNotFound,
                     "gate" => Code::GateNotFound,
+                    "edge" => Code::EdgeNotFound,
                     "proposal" => Code::ProposalNotFound,
                     _ => Code::NotFound,
                 },
@@ -281,7 +283,10 @@ impl From<StoreError> for Problem {
             StoreError::WouldReplace(_) => Self::new(Code::ImportConflict, detail),
             StoreError::TooMany { .. } | StoreError::OtherReport { .. } => Self::new(Code::Refused, detail),
             StoreError::Protected(protected) => protected.into(),
-            StoreError::NoReason(_) | StoreError::InvalidGate(_) => Self::new(Code::InvalidValue, detail),
+            StoreError::NoReason(_)
+            | StoreError::InvalidGate(_)
+            | StoreError::InvalidEdge(_)
+            | StoreError::InvalidMaintenance(_) => Self::new(Code::InvalidValue, detail),
             StoreError::NoSuchVersion { .. } => Self::new(Code::VersionNotFound, detail),
             StoreError::InvalidFlag(error) => error.into(),
             StoreError::Share(ShareError::NoSuchRule { .. } | ShareError::NoSuchVariant { .. })

@@ -4,14 +4,14 @@ use actix_web::web::{self, ServiceConfig};
 
 use super::api::{
     assignments, audit, backfills, changes, charges, closings, cohort_generations, cohort_ids, cohort_staged,
-    cohort_uploads, cohorts, coverage, explain, explanations, files, flag_observations, flags, history, imports,
+    cohort_uploads, cohorts, coverage, edges, explain, explanations, files, flag_observations, flags, history, imports,
     installs, jobs, laws, observations, passes, pauses, previews, proposals, report_files, reports, rollouts, tokens,
     worker_gates, worker_leases, writes,
 };
 use super::paths::path;
 use super::problem::{Code, Problem, shortened};
 use super::state::AppState;
-use super::{docs, health, input, metrics, ofrep, openapi};
+use super::{docs, edge, health, input, metrics, ofrep, openapi};
 
 /// Registers every path on an app that has `web::Data<AppState>`.
 #[rustfmt::skip]
@@ -23,6 +23,9 @@ pub fn configure(config: &mut ServiceConfig) {
         .app_data(input::payload_config())
         // applications
         .service(ofrep::routes::<AppState>())
+        // reverse proxies: any method, as they pass a visitor's on; Envoy adds the path that the visitor asked for
+        .route("/edge/{change}", web::to(edge::ask))
+        .route("/edge/{change}/{asked:.*}", web::to(edge::ask_with_path))
         // administration
         .service(path("/api/v1/flags").get(flags::list).post(flags::create).service())
         .service(path("/api/v1/flags/{key}").get(flags::get).put(flags::replace).delete(flags::delete).service())
@@ -95,6 +98,9 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/api/v1/changes/{name}/observations/samples").get(observations::samples).service())
         .service(path("/api/v1/changes/{name}/observation-rules").get(observations::rules).post(observations::create_rule).service())
         .service(path("/api/v1/changes/{name}/observation-rules/{id}").put(observations::replace_rule).delete(observations::remove_rule).service())
+        .service(path("/api/v1/edges").get(edges::list).service())
+        .service(path("/api/v1/changes/{name}/edge").get(edges::get).put(edges::set).delete(edges::remove).service())
+        .service(path("/api/v1/changes/{name}/edge/maintenance").put(edges::set_maintenance).service())
         .service(path("/api/v1/jobs").get(jobs::list).service())
         .service(path("/api/v1/jobs/{id}").get(jobs::get).service())
         .service(path("/api/v1/jobs/{id}/cancel").post(jobs::cancel).service())

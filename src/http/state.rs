@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::web;
 use arc_swap::ArcSwap;
 
+use super::edge_desk::EdgeDesk;
 use super::events::{StreamSettings, Streams};
 use super::limits::Limits;
 use super::metrics::Metrics;
@@ -30,6 +31,7 @@ pub struct AppState {
     streams: Arc<Streams>,
     settings: Arc<Vec<Setting>>,
     overview: Arc<ArcSwap<Overview>>,
+    edge: Arc<EdgeDesk>,
 }
 
 /// A setting that this server was started with. What is secret in it is not here.
@@ -53,9 +55,9 @@ impl AppState {
         let (writing, limits) = (Arc::new(Writing::new(KEEP_DEFAULT)), Arc::default());
         let prepared = Arc::new(ArcSwap::from_pointee(Prepared::new(memory.snapshot())));
         let streams = Arc::new(Streams::new(StreamSettings::default()));
-        let (settings, overview) = Default::default();
+        let (settings, overview, edge) = Default::default();
         let metrics = Arc::new(metrics);
-        Self { memory, app, router, metrics, writing, limits, prepared, streams, settings, overview }
+        Self { memory, app, router, metrics, writing, limits, prepared, streams, settings, overview, edge }
     }
 
     /// Answers 429 to who asks too often.
@@ -68,6 +70,12 @@ impl AppState {
     #[must_use]
     pub fn keeping_answers(self, keep: std::time::Duration) -> Self {
         Self { writing: Arc::new(Writing::new(keep)), ..self }
+    }
+
+    /// Answers reverse proxies so.
+    #[must_use]
+    pub fn at_the_edge(self, edge: EdgeDesk) -> Self {
+        Self { edge: Arc::new(edge), ..self }
     }
 
     /// Offers and keeps event streams so.
@@ -155,6 +163,12 @@ impl AppState {
     #[must_use]
     pub fn streams(&self) -> &Arc<Streams> {
         &self.streams
+    }
+
+    /// What reverse proxies are answered from.
+    #[must_use]
+    pub fn edge(&self) -> &Arc<EdgeDesk> {
+        &self.edge
     }
 
     /// How often a client may ask.

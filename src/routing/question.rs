@@ -162,6 +162,12 @@ impl Router {
         self.answer(snapshot, question, &known)?.ok_or_else(unstable)
     }
 
+    /// The side of who is nobody: the old one, but where everybody is on the new one.
+    pub fn side_of_nobody(&self, change: &ChangeName) -> Result<Answer, RoutingError> {
+        let because = Because::UnknownUser;
+        Ok(self.everybody(change)?.unwrap_or(Answer { side: Side::Old, group: None, because }))
+    }
+
     /// The answer to everybody, if the stage alone gives one.
     fn everybody(&self, change: &ChangeName) -> Result<Option<Answer>, RoutingError> {
         let standing = lock_standing(&mut *self.database.connection()?, change, Hold::Shared)?;

@@ -3,6 +3,7 @@
 use super::proposals::Ask;
 use super::protection::Protected;
 use crate::database::DatabaseError;
+use crate::edge::{InvalidMaintenance, InvalidSettings as InvalidEdge};
 use crate::flags::{InvalidFlag, ShareError};
 use crate::worker_gates::InvalidSettings;
 
@@ -62,6 +63,10 @@ pub enum StoreError {
     NoReason(&'static str),
     #[error(transparent)]
     InvalidGate(#[from] InvalidSettings),
+    #[error(transparent)]
+    InvalidEdge(#[from] InvalidEdge),
+    #[error(transparent)]
+    InvalidMaintenance(#[from] InvalidMaintenance),
     #[error("the operating system gave no randomness")]
     NoRandomness,
 }

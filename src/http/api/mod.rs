@@ -13,6 +13,7 @@ pub mod cohort_staged;
 pub mod cohort_uploads;
 pub mod cohorts;
 pub mod coverage;
+pub mod edges;
 pub mod explain;
 pub mod explanations;
 pub mod files;

@@ -116,6 +116,8 @@ metrics! {
         "Leases of background workers that are held.";
     LEASE_ANSWERS = Counter "changeover_worker_lease_answers_total" ["outcome"],
         "What this server told workers that asked for a lease: acquired, held by another, paused, refused; at a heartbeat renewed, stopped, lost; released.";
+    EDGE_ANSWERS = Counter "changeover_edge_answers_total" ["change", "answer"],
+        "What reverse proxies were told of visitors: assigned, flag, everybody, before_live, anonymous, unknown, chosen, last_known, maintenance.";
     OVERVIEW_AGE = Gauge "changeover_overview_age_seconds" [],
         "Seconds since the state of the changes was read from the application's database. Absent until it has been.";
     REQUESTS = Counter "changeover_http_requests_total" ["method", "route", "status"],

@@ -1,0 +1,1 @@
+DROP TABLE svc_changeover_edges;

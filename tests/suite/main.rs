@@ -9,6 +9,7 @@ mod cli;
 mod conformance;
 mod console;
 mod database;
+mod edge;
 mod examples;
 mod flags;
 mod fuzz;

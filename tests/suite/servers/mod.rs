@@ -1,7 +1,7 @@
 //! Several servers on one database: what one writes all serve, in the same order, whatever happens to the database meanwhile.
 
 mod agreement;
-mod fixture;
+pub mod fixture;
 mod outage;
 mod propagation;
 mod set_back;

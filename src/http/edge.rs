@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use actix_web::dev::HttpServiceFactory;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, RETRY_AFTER};
 use actix_web::web::{Data, Path};
@@ -12,6 +13,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::auth::{refused, sentence};
 use super::ofrep::query_value;
+use super::paths::path;
 use super::problem::Problem;
 use super::state::AppState;
 use crate::edge::{Maintenance, Request, Settings, UpstreamName, Visitor, value_at, visitor_of};
@@ -45,13 +47,18 @@ pub async fn ask(request: HttpRequest, state: Data<AppState>, change: Path<Strin
     answer(&request, &state, &change, refusal).await
 }
 
-/// The same, where the visitor's path and query stand after ours.
-pub async fn ask_with_path(
+/// The same below `/edge/{change}/`, where the visitor's path and query stand after ours.
+#[must_use]
+pub fn below() -> impl HttpServiceFactory {
+    path("/edge/{change}/{asked:.*}").any(ask_with_path).service()
+}
+
+async fn ask_with_path(
     request: HttpRequest,
     state: Data<AppState>,
-    path: Path<(String, String)>,
+    asked: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
-    answer(&request, &state, &path.0, StatusCode::SERVICE_UNAVAILABLE).await
+    answer(&request, &state, &asked.0, StatusCode::SERVICE_UNAVAILABLE).await
 }
 
 async fn answer(

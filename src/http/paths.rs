@@ -68,6 +68,17 @@ impl Path {
         self.on(Method::DELETE, handler)
     }
 
+    /// Whatever the method is.
+    pub fn any<F, A>(mut self, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.resource = self.resource.route(web::route().to(handler));
+        self
+    }
+
     /// The finished path, for `ServiceConfig::service`.
     pub fn service(self) -> impl HttpServiceFactory {
         let allow = self.methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");

@@ -24,8 +24,8 @@ pub fn configure(config: &mut ServiceConfig) {
         // applications
         .service(ofrep::routes::<AppState>())
         // reverse proxies: any method, as they pass a visitor's on; Envoy adds the path that the visitor asked for
-        .route("/edge/{change}", web::to(edge::ask))
-        .route("/edge/{change}/{asked:.*}", web::to(edge::ask_with_path))
+        .service(path("/edge/{change}").any(edge::ask).service())
+        .service(edge::below())
         // administration
         .service(path("/api/v1/flags").get(flags::list).post(flags::create).service())
         .service(path("/api/v1/flags/{key}").get(flags::get).put(flags::replace).delete(flags::delete).service())

@@ -14,7 +14,7 @@ import unittest
 
 import changeover
 from changeover.details import identity
-from support import FakeServer, RealServer, eventually
+from support import PATIENCE_S, FakeServer, RealServer, eventually
 
 
 class WithServer(unittest.TestCase):
@@ -46,6 +46,10 @@ class Changes(WithServer):
             while {client.string("news", "?", context) for context in contexts} != {value}:
                 self.assertLess(time.monotonic(), until, "the change is not seen after a second")
                 time.sleep(0.002)
+        # Nobody needs to ask: what was used lately is renewed at once.
+        self.server.serve("news", "newest")
+        values = lambda: {client._flags._kept[identity(context)].items["news"]["value"] for context in contexts}
+        eventually(self, lambda: values() == {"newest"}, "the renewal")
         details = client.details("string", "news", "?", contexts[0])
         self.assertEqual((details.reason, details.error_code), ("STATIC", None))
 
@@ -127,20 +131,32 @@ class Many(WithServer):
 
     @unittest.skipUnless(hasattr(os, "fork"), "there is no fork here")
     def test_a_fork_goes_on_by_itself(self):
+        self.server.serve("forked", "old")
         client = self.client()
-        self.assertTrue(client.boolean("conformance-boolean", False, "1"))
+        self.assertEqual(client.string("forked", "?", "1"), "old")
         eventually(self, lambda: client._flags.has_events, "a stream is open")
+        reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
+            code = 2
             try:
-                values = [client.boolean("conformance-boolean", False, key) for key in ("1", "2", "3")]
-                time.sleep(0.3)
-                is_listening = client._flags.has_events
+                values = [client.string("forked", "?", key) for key in ("1", "2", "3")]
+                until = time.monotonic() + PATIENCE_S
+                while not client._flags.has_events and time.monotonic() < until:
+                    time.sleep(0.005)
+                os.write(writer, b"x")
+                # It has a stream of its own: nothing else tells it within a minute.
+                while client.string("forked", "?", "1") != "new" and time.monotonic() < until:
+                    time.sleep(0.005)
+                code = 0 if values == ["old"] * 3 and client.string("forked", "?", "1") == "new" else 1
                 client.close()
-                os._exit(0 if all(values) and is_listening else 1)
             finally:
-                os._exit(2)
+                os._exit(code)
+        os.read(reader, 1)
+        self.server.serve("forked", "new")
         self.assertEqual(os.waitpid(child, 0)[1], 0)
+        for end in (reader, writer):
+            os.close(end)
         self.assertTrue(client.boolean("conformance-boolean", False, "4"))
 
 
@@ -243,6 +259,25 @@ class Outages(WithServer):
         began = time.monotonic()
         self.assertEqual(client.details("boolean", "f", True, "1").error_code, "PROVIDER_NOT_READY")
         self.assertLess(time.monotonic() - began, 5.0)
+
+    def test_half_an_answer_is_none(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def answer():
+            try:
+                for _ in range(2):
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"flags":[]}')
+            except OSError:
+                pass
+
+        threading.Thread(target=answer, daemon=True).start()
+        client = changeover.Client(f"http://127.0.0.1:{listener.getsockname()[1]}", "co_x", events=False)
+        self.addCleanup(client.close)
+        self.assertEqual(client.details("boolean", "f", True, "1").error_code, "PROVIDER_NOT_READY")
 
     def test_a_rate_limit_is_heeded(self):
         server = self.own_server("--rate-limit-per-second", "5", "--rate-limit-burst", "40")

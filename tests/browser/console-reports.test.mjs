@@ -189,7 +189,7 @@ test('buttons on a change, assignments, charts, and pages that renew themselves'
   await page.waitForFunction(() => /seen from elsewhere/.test(document.querySelector('#history-live').innerText), { timeout: 60_000 });
   assert.match(await page.evaluate(() => document.activeElement.textContent), /Backfill/);
   walk.run('change', 'resume', 'billing-allocation');
-  await page.waitForFunction(() => document.querySelectorAll('.plot svg').length > 1, { timeout: 60_000 });
+  await page.waitForFunction(() => document.querySelector('.plot svg'), { timeout: 120_000 });
   await page.click('.chart summary');
   await walk.look(page, 'change-charts');
   await page.goto(`${walk.url}${change}?range=month#charts`);

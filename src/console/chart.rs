@@ -12,6 +12,8 @@ const SIZE: i128 = 1000;
 const MARGIN: i128 = 30;
 /// Rows of the table: the newest.
 const ROWS: usize = 48;
+/// So many steps are shown at least.
+const STEPS_MIN: i64 = 12;
 /// Two values that are more than this many steps apart are not joined: nobody knows what was between.
 const GAP_STEPS: i64 = 3;
 
@@ -66,6 +68,10 @@ impl Plan {
         for line in &mut self.lines {
             line.points.retain(|(at, _)| (self.from..=self.until).contains(at));
         }
+        let known = self.lines.iter().filter_map(|line| line.points.first().map(|(at, _)| *at)).min();
+        // What has just begun is not a speck at the end of an empty day.
+        let newest = self.until.saturating_sub(self.step.saturating_mul(STEPS_MIN));
+        self.from = self.from.max(known.unwrap_or(self.from).min(newest));
         let values = self.lines.iter().flat_map(|line| line.points.iter().map(|(_, value)| *value));
         let highest = values.max();
         let time = |at: i64| when(Instant::from_micros(at), now).text;
@@ -190,5 +196,7 @@ mod tests {
         assert_eq!((values, chart.legend[0].now.as_str(), chart.top.as_str()), (vec!["7", "5"], "7", "7"));
         let many: Vec<_> = (0..99).map(|n| (n * 10, n)).collect();
         assert_eq!(drawn(&many).rows.len(), ROWS);
+        let young = drawn(&[(980, 1), (990, 1)]);
+        assert!(young.svg.contains("points=\"833,"), "its time begins twelve steps ago: {}", young.svg);
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     Output, Settings, change_audit, change_check, change_cover, change_history, change_laws, change_pause, installed,
+    restore::{RestoreArguments, restore_text},
     table,
 };
 use crate::allocation::Minor;
@@ -21,7 +22,7 @@ use crate::translation::closing::{ClosingReceipt, close};
 use crate::translation::own::{history, list_changes};
 use crate::translation::{
     ChangeHealth, Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications,
-    pause, pending, plan, removal_plan, remove, resolve, update, update_plan,
+    pause, pending, plan, removal_plan, remove, resolve, restore_points, update, update_plan,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -84,6 +85,8 @@ pub struct StageArguments {
     /// Move although a gate does not hold; needs --reason, and is audited
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    restore: RestoreArguments,
 }
 
 #[derive(Debug, clap::Args)]
@@ -206,10 +209,15 @@ fn run_stage(
     let to: Stage = stage.parse()?;
     let change = installed(connection, name.as_ref())?;
     let store = settings.open_store()?;
-    let wish = Wish { to, deed: settings.deed(&arguments.reason), force: arguments.force };
+    let restore = arguments.restore.settings();
+    let deed = settings.deed(&arguments.reason);
+    let wish = Wish { to, deed, force: arguments.force, restore: restore.as_ref() };
     let outcome = change_stage(&store, connection, &change, wish)?;
     if outcome.moved {
-        let detail = json!({ "from": outcome.from, "to": to, "forced": outcome.forced, "released": outcome.released });
+        let detail = json!({
+            "from": outcome.from, "to": to, "forced": outcome.forced, "released": outcome.released,
+            "restore_point": outcome.restore_point,
+        });
         let audited = Audited { store: &store, actor: &settings.actor };
         audited.append(&change, "change.stage", &arguments.reason, &detail)?;
     }
@@ -227,6 +235,9 @@ fn stage_text(change: &InstalledChange, outcome: &StageMove) -> String {
         format!("{} moved from {} to {}.", change.name, outcome.from, outcome.to)
     };
     text.push_str(&verdict);
+    if let Some(point) = &outcome.restore_point {
+        let _ = write!(text, "\nRestore point from before: {}", point.told());
+    }
     if outcome.released > 0 {
         let _ = write!(text, "\n{} groups of open periods went back to the old side.", outcome.released);
     }
@@ -306,6 +317,8 @@ fn run_status(
     }
     let health = ChangeHealth::read(connection, &change)?;
     let _ = write!(text, "{}", sentinel_text(&health));
+    let points = restore_points(connection, &change.name, 5)?;
+    let _ = write!(text, "{}", restore_text(&points));
     let rows = past
         .iter()
         .map(|entry| vec![entry.at.to_string(), entry.actor.clone(), entry.action.clone(), short(&entry.detail)]);
@@ -314,6 +327,7 @@ fn run_status(
         "change": document(&change), "next_stage": next, "gates": gates, "backfill": backfill,
         "verification": verification, "health": health.blocks, "assignments": sides, "history": past,
         "pending": { "count": count, "oldest": waiting.first().map(|key| key.first_at), "keys": waiting }, "gap": gap,
+        "restore_points": points,
     });
     output.result(&document, &text);
     Ok(0)

@@ -63,6 +63,7 @@ pub enum Command {
     ///
     /// Stops the command (SIGTERM, then SIGKILL) when the worker is paused or the lease is lost, also if this program is killed or
     /// stopped. Exits as the command does; with 75 if it was not begun, 76 if it was stopped.
+    #[command(visible_alias = "run")]
     Hold(gate_hold::Arguments),
     /// What stops the command of `hold` should `hold` itself be killed or stopped
     #[command(hide = true)]

@@ -35,6 +35,7 @@ mod proposal;
 mod report;
 mod report_charge;
 mod report_files;
+mod restore;
 mod routing;
 mod routing_bulk;
 mod serve;

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::Settings;
+use super::restore::RestoreArguments;
 use super::serve_http::HttpArguments;
 use crate::database::{Database, DatabaseUrl};
 use crate::http::{AppState, Metrics};
@@ -72,6 +73,9 @@ pub struct Arguments {
     #[command(flatten)]
     pub snapshot: start::SnapshotArguments,
 
+    #[command(flatten)]
+    pub restore: RestoreArguments,
+
     /// Compare nothing by itself
     #[arg(long, env = "CHANGEOVER_NO_SENTINEL", conflicts_with = "sentinel_repair")]
     pub no_sentinel: bool,
@@ -119,6 +123,7 @@ pub fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<u8> {
         .keeping_answers(Duration::from_secs(arguments.idempotency_hours * 60 * 60))
         .limited(arguments.http.limits())
         .streaming(arguments.http.streams())
+        .restoring(arguments.restore.settings())
         .telling(told::settings())
         .at_the_edge(edge_desk);
     let counted = state.clone();

@@ -17,6 +17,7 @@ use crate::flags::Snapshot;
 use crate::primitives::Instant;
 use crate::routing::{Overview, Router};
 use crate::store::{Memory, Store};
+use crate::translation::RestorePoints;
 
 /// The service's memory and databases. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ pub struct AppState {
     settings: Arc<Vec<Setting>>,
     overview: Arc<ArcSwap<Overview>>,
     edge: Arc<EdgeDesk>,
+    restore: Option<Arc<RestorePoints>>,
 }
 
 /// A setting that this server was started with. What is secret in it is not here.
@@ -57,7 +59,8 @@ impl AppState {
         let streams = Arc::new(Streams::new(StreamSettings::default()));
         let (settings, overview, edge) = Default::default();
         let metrics = Arc::new(metrics);
-        Self { memory, app, router, metrics, writing, limits, prepared, streams, settings, overview, edge }
+        let restore = None;
+        Self { memory, app, router, metrics, writing, limits, prepared, streams, settings, overview, edge, restore }
     }
 
     /// Answers 429 to who asks too often.
@@ -100,6 +103,18 @@ impl AppState {
     #[must_use]
     pub fn telling(self, settings: Vec<Setting>) -> Self {
         Self { settings: Arc::new(settings), ..self }
+    }
+
+    /// Makes restore points of the application's database before stages are moved.
+    #[must_use]
+    pub fn restoring(self, restore: Option<RestorePoints>) -> Self {
+        Self { restore: restore.map(Arc::new), ..self }
+    }
+
+    /// How restore points are made, if they are.
+    #[must_use]
+    pub fn restore_points(&self) -> Option<&RestorePoints> {
+        self.restore.as_deref()
     }
 
     /// What the server was started with; nothing if nobody said.

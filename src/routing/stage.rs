@@ -8,11 +8,12 @@ use crate::database::DatabaseConnection;
 use crate::flags::Flag;
 use crate::observations::ObservationSummary;
 use crate::primitives::{Instant, VariantName};
+use crate::sql::model::ChangeModel;
 use crate::store::observations::Subject;
 use crate::store::{PageRequest, Store, StoreError, report_standing, reports};
 use crate::translation::{
-    Deed, Gate, InstalledChange, Move, Outside, Removal, Signed, TranslationError, check_step, checklist, gates,
-    move_stage, resolve,
+    Before, Deed, Gate, InstalledChange, Move, Outside, Removal, RestorePoint, RestorePoints, Signed, TranslationError,
+    check_step, checklist, gates, move_stage, resolve,
 };
 
 /// What became of a wish to move.
@@ -28,6 +29,9 @@ pub struct StageMove {
     pub released: usize,
     /// What is left to be removed by hand, once the change is complete.
     pub checklist: Vec<Removal>,
+    /// What the application's database can be put back to, as it was before the move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_point: Option<RestorePoint>,
 }
 
 /// A move that somebody asks for.
@@ -37,6 +41,8 @@ pub struct Wish<'a> {
     pub deed: Deed<'a>,
     /// Move although a gate does not hold; needs a reason.
     pub force: bool,
+    /// With these, a restore point is made before the move.
+    pub restore: Option<&'a RestorePoints>,
 }
 
 /// Why a stage could not be moved.
@@ -85,31 +91,52 @@ pub fn change_stage(
         gates,
         released: 0,
         checklist: Vec::new(),
+        restore_point: None,
     };
     if !holds && !wish.force {
         return Ok(outcome);
     }
     let model = resolve(connection, &change.file)?;
-    let detail = serde_json::json!({ "gates": outcome.gates, "forced": outcome.forced });
-    let mut released = 0;
-    let wanted = Move { to: wish.to, detail };
-    move_stage(connection, &model, &wanted, wish.deed, &mut |connection, left| {
-        if left != from {
-            return Err(TranslationError::NoStep { from: left, to: wish.to });
-        }
-        if left.routes_to_new() && !wish.to.routes_to_new() {
-            let reason = format!("stage went back to {}: {}", wish.to, wish.deed.reason);
-            released = release(connection, &change.name, wish.deed.actor, &reason)
-                .map_err(|error| TranslationError::Beside(Box::new(error)))?;
-        }
-        Ok(())
+    let before = Before { change: &change.name, from, to: wish.to, at: wish.deed.at };
+    outcome.restore_point = wish.restore.map(|restore| restore.make(connection, before));
+    outcome.released = make_move(connection, &model, &outcome, wish).inspect_err(|_| {
+        outcome.restore_point.iter().for_each(RestorePoint::discard);
     })?;
+    if let (Some(restore), Some(point)) = (wish.restore, &outcome.restore_point) {
+        restore.tidy(point);
+    }
     if wish.to == Stage::Complete {
         outcome.checklist = checklist(&model, change);
     }
     outcome.moved = true;
-    outcome.released = released;
     Ok(outcome)
+}
+
+/// The move itself. Returns how many assignments it released.
+fn make_move(
+    connection: &mut DatabaseConnection,
+    model: &ChangeModel,
+    outcome: &StageMove,
+    wish: Wish<'_>,
+) -> Result<usize, TranslationError> {
+    let mut detail = serde_json::json!({ "gates": outcome.gates, "forced": outcome.forced });
+    if let (Some(point), Some(fields)) = (&outcome.restore_point, detail.as_object_mut()) {
+        fields.insert(String::from("restore_point"), serde_json::json!(point));
+    }
+    let mut released = 0;
+    let wanted = Move { to: wish.to, detail };
+    move_stage(connection, model, &wanted, wish.deed, &mut |connection, left| {
+        if left != outcome.from {
+            return Err(TranslationError::NoStep { from: left, to: wish.to });
+        }
+        if left.routes_to_new() && !wish.to.routes_to_new() {
+            let reason = format!("stage went back to {}: {}", wish.to, wish.deed.reason);
+            released = release(connection, &model.name, wish.deed.actor, &reason)
+                .map_err(|error| TranslationError::Beside(Box::new(error)))?;
+        }
+        Ok(())
+    })?;
+    Ok(released)
 }
 
 /// What the service knows of a change: its latest signed report, when a cohort of its flag was last changed, whether the flag serves

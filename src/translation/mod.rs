@@ -45,6 +45,7 @@ mod ranges;
 mod refusals;
 mod repair;
 mod resolve;
+mod restore_point;
 mod retry;
 mod sentinel;
 mod stage;
@@ -75,6 +76,7 @@ pub use progress::{BackfillProgress, Verification, backfill_progress, last_verif
 pub use ranges::SentinelTally;
 pub use repair::{Repaired, refresh_keys, repair};
 pub use resolve::resolve;
+pub use restore_point::{Before, PastRestorePoint, RestorePoint, RestorePoints, restore_points};
 pub use retry::{Due, Retried, is_any_due, retry_pending};
 pub use sentinel::{SentinelOptions, SentinelStep, sentinel_step};
 pub use stage::{Move, check_step, move_stage};

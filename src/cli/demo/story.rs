@@ -146,7 +146,7 @@ impl<'a> Story<'a> {
         let connection = &mut *self.database.connection()?;
         let change = own::get_change(connection, &self.file.name)?;
         translate_what_waits(connection, &self.file)?;
-        let wish = Wish { to, deed: deed("the demo's next step"), force: false };
+        let wish = Wish { to, deed: deed("the demo's next step"), force: false, restore: None };
         let outcome = change_stage(&self.store, connection, &change, wish)?;
         let failed = outcome.gates.iter().find(|gate| !gate.holds);
         if let Some(gate) = failed {

@@ -18,7 +18,12 @@ use crate::routing::{
 };
 use crate::store::audit::{self, AuditEntry};
 use crate::translation::own::{get_change, list_changes};
-use crate::translation::{ChangeHealth, Deed, InstalledChange, backfill_progress, last_verifications, pause, pending};
+use crate::translation::{
+    ChangeHealth, Deed, InstalledChange, backfill_progress, last_verifications, pause, pending, restore_points,
+};
+
+/// Restore points that are told with a change.
+const RESTORE_POINTS: i64 = 20;
 
 /// An installed change.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,6 +70,9 @@ pub struct ChangeStatus {
     /// How many groups are recorded on each side, by period.
     #[schema(value_type = Vec<Object>)]
     assignments: Value,
+    /// What the application's database can be put back to: made before each of the last moves, the newest first.
+    #[schema(value_type = Vec<Object>)]
+    restore_points: Value,
 }
 
 /// Where a change is to move.
@@ -144,6 +152,7 @@ pub async fn get(
                 backfill: json!(backfill_progress(&mut connection, &name)?),
                 verification: json!(last_verifications(&mut connection, &name)?),
                 health: json!(ChangeHealth::read(&mut connection, &change)?.blocks),
+                restore_points: json!(restore_points(&mut connection, &name, RESTORE_POINTS)?),
                 assignments: json!(count_sides(&mut connection, &name)?),
                 change: change.into(),
             }))
@@ -190,7 +199,7 @@ pub fn move_stage(
         return Err(Problem::new(Code::Refused, detail));
     }
     let deed = Deed { actor, at: state.now(), reason };
-    let wish = Wish { to: step.to, deed, force: step.force };
+    let wish = Wish { to: step.to, deed, force: step.force, restore: state.restore_points() };
     let outcome = change_stage(state.store(), &mut connection, &change, wish)?;
     if !outcome.moved {
         let failed = outcome.gates.iter().filter(|gate| !gate.holds);
@@ -200,6 +209,7 @@ pub fn move_stage(
     }
     let detail = json!({
         "from": outcome.from, "to": outcome.to, "forced": outcome.forced, "released": outcome.released,
+        "restore_point": outcome.restore_point,
     });
     record(state, actor, "change.stage", name, reason, &detail)?;
     Ok(outcome)

@@ -193,7 +193,7 @@ impl<'a> Installed<'a> {
         let model = resolve(&mut connection, &file).unwrap();
         let change = install(&mut connection, &model, &file, deed()).unwrap();
         let store = Store::open(database.database()).unwrap();
-        let wish = Wish { to: Stage::DualWrite, deed: deed(), force: false };
+        let wish = Wish { to: Stage::DualWrite, deed: deed(), force: false, restore: None };
         assert!(change_stage(&store, &mut connection, &change, wish).unwrap().moved);
         Self { database, store, model }
     }

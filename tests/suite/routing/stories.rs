@@ -65,7 +65,7 @@ impl Town {
     fn stage(&self, to: Stage) {
         let mut connection = self.connection();
         let change = installed::get_change(&mut connection, &self.model.name).unwrap();
-        let wish = Wish { to, deed: deed(), force: true };
+        let wish = Wish { to, deed: deed(), force: true, restore: None };
         assert!(change_stage(&self.store, &mut connection, &change, wish).unwrap().moved);
     }
 

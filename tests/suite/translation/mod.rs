@@ -16,6 +16,7 @@ mod laws;
 mod lifecycle;
 mod pause;
 mod pending;
+mod restore_points;
 mod schemas;
 mod sentinel;
 mod several;

@@ -28,6 +28,7 @@ mod sign_in;
 mod stages;
 mod tokens;
 mod words;
+mod worker_gates;
 mod works;
 
 pub use routes::configure;

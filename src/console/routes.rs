@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::answer::protect;
 use super::page::{base, see_other};
+use super::worker_gates as gates;
 use super::{
     assets, assignment_move, assignments, audit, change, changes, jobs, live, pauses, settings, sign_in, stages,
     tokens, works,
@@ -38,6 +39,12 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/explanations").get(explanations::list).post(explanations::create).service())
         .service(path("/changes/{name}/explanations/new").get(explanations::form).service())
         .service(path("/changes/{name}/explanations/{id}/withdraw").get(explanations::withdraw_page).post(explanations::withdraw).service())
+        .service(path("/gates").get(gates::page).service())
+        .service(path("/all-gates/pause").get(to_gates).post(gates::pause_all).service())
+        .service(path("/all-gates/resume").get(to_gates).post(gates::resume_all).service())
+        .service(path("/gates/{worker}").get(gates::one).service())
+        .service(path("/gates/{worker}/pause").get(gates::one).post(gates::pause).service())
+        .service(path("/gates/{worker}/resume").get(gates::one).post(gates::resume).service())
         .service(path("/jobs/{id}").get(jobs::page).service())
         .service(path("/jobs/{id}/cancel").get(jobs::cancel_page).post(jobs::cancel).service())
         .service(path("/changes/{name}/start/{kind}").get(works::page).post(works::start).service())
@@ -56,6 +63,11 @@ pub fn configure(config: &mut ServiceConfig) {
 
 async fn home(request: HttpRequest) -> HttpResponse {
     see_other(&format!("{}/changes", base(&request)))
+}
+
+/// Where somebody ends who reloads the answer to a form that was refused.
+async fn to_gates(request: HttpRequest) -> HttpResponse {
+    see_other(&format!("{}/gates", base(&request)))
 }
 
 async fn nothing_here() -> Result<HttpResponse, Problem> {

@@ -9,6 +9,7 @@ mod reports;
 mod sessions;
 mod settings;
 mod token_pages;
+mod worker_gates;
 mod works;
 
 use std::cell::RefCell;

@@ -58,7 +58,7 @@ fn each_move_leaves_a_point_or_says_why_not() {
 }
 
 #[test]
-fn a_point_in_the_log_can_be_recovered_to_and_takes_a_right() {
+fn a_point_in_the_log_takes_a_right_and_a_log_that_can_be_replayed() {
     let cluster = CrashingCluster::start();
     let installed = installed(TestDatabase::on(&cluster), Stage::Off);
     let outcome = moved(&installed, Stage::DualWrite, &RestorePoints::default());

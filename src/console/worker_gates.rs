@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::form::Sent;
 use super::page::{Frame, base, html_with, see_other};
-use super::session::{Member, Signed};
+use super::session::Member;
 use super::words::{When, counted, when};
 use crate::http::AppState;
 use crate::http::auth::{Admin, Viewer};

@@ -48,16 +48,14 @@ def nobody_is_fooled(world, port):
 
 def another_cohort(world, port):
     """Recorded sides change with the period, a flag's at once."""
-    (world.path / "ids").write_text("20\n")
-    world.cli("cohort", "import", "early-birds", str(world.path / "ids"), "--replace")
+    world.set_cohort("20\n")
     assert (app(port, "user=2"), app(port, "user=20")) == ("new", "old"), "the period goes on"
     world.sql("UPDATE changeover_assignment SET period = '2020-01'")
     reaches(port, "user=20", "new")
     reaches(port, "user=2", "old")
     settings = json.loads((world.path / "edge.json").read_text())
     world.cli("edge", "set", CHANGE, "-", "--reason", "at once", input=json.dumps({**settings, "flag": "copy-of-the-app"}))
-    (world.path / "ids").write_text("1\n2\n3\n")
-    world.cli("cohort", "import", "early-birds", str(world.path / "ids"), "--replace")
+    world.set_cohort("1\n2\n3\n")
     reaches(port, "user=20", "old")
     reaches(port, "user=2", "new")
     world.cli("edge", "set", CHANGE, str(world.path / "edge.json"), "--reason", "as before")

@@ -143,6 +143,13 @@ class World:
         assert done.returncode == 0, f"changeover {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def set_cohort(self, ids):
+        """Until the server has got it: a question before that would record the side of the cohort as it was."""
+        (self.path / "ids").write_text(ids)
+        said = self.cli("cohort", "import", "early-birds", str(self.path / "ids"), "--replace")
+        version = int(re.search(r"generation (\d+)", said).group(1))
+        until("the server has the cohort", lambda: json.loads(request(self.port, "/readyz")[2])["version"] >= version)
+
     def start(self, arguments, **more):
         with open(self.path / "log", "a") as log:
             process = subprocess.Popen(arguments, stdout=log, stderr=log, **more)

@@ -70,11 +70,16 @@ class App(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, name):
+        self.is_down = False
+
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
             def answer(self):
+                if self.server.is_down:
+                    self.close_connection = True
+                    return
                 sent = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
                 ours = {key.lower(): value for key, value in self.headers.items() if key.lower().startswith("x-changeover")}
                 body = json.dumps({"app": name, "method": self.command, "path": self.path, "sent": sent, "ours": ours}).encode()
@@ -91,6 +96,12 @@ class App(http.server.ThreadingHTTPServer):
 
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def stop(self):
+        """Nobody is answered any more, not on connections that are open either."""
+        self.is_down = True
+        self.shutdown()
+        self.server_close()
 
     @property
     def port(self):

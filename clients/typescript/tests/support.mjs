@@ -7,14 +7,16 @@ import { connect, createServer as createListener } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { canonical } from '../dist/json.js';
 
 export const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const BINARY = process.env.CHANGEOVER_BINARY;
 const PATIENCE_MS = 30_000;
 
-export function corpus(name) {
-  return JSON.parse(readFileSync(join(ROOT, 'tests/corpus/v1', name), 'utf8'));
+/** With bigints where numbers would lose digits, if that is said. */
+export function corpus(name, parse = JSON.parse) {
+  return parse(readFileSync(join(ROOT, 'tests/corpus/v1', name), 'utf8'));
 }
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -90,7 +92,7 @@ export class RealServer {
 
   async request(method, path, body, type = 'application/json') {
     const headers = { authorization: `Bearer ${this.admin}`, 'content-type': type };
-    const sent = body === undefined ? undefined : type === 'application/json' ? JSON.stringify(body) : body;
+    const sent = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
     const answer = await fetch(this.url + path, { method, headers, body: sent });
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
     return answer.status === 204 ? undefined : answer.json();
@@ -109,7 +111,7 @@ export class RealServer {
       await this.request('POST', '/api/v1/cohorts', { name });
       if (ids.length > 0) await this.request('PUT', `/api/v1/cohorts/${name}/ids`, `${ids.join('\n')}\n`, 'text/plain');
     }
-    for (const flag of flags) await this.request('POST', '/api/v1/flags', flag);
+    for (const flag of flags) await this.request('POST', '/api/v1/flags', canonical(flag), 'application/json');
   }
 
   /** Makes a string flag serve a value to everybody. */

@@ -119,8 +119,8 @@ function kindOf(status: number, code: string | undefined): ErrorKind {
 export function retryAfterMs(header: string | null): number | undefined {
   const text = header?.trim() ?? '';
   if (/^\d+$/.test(text)) return Number(text.slice(0, 9)) * 1000;
-  // Only dates: other texts, such as negative numbers, are dates to some engines too.
-  const when = /^[A-Z][a-z]{2},? /.test(text) ? Date.parse(text) : NaN;
+  // Only a date as HTTP writes it: other texts, such as negative numbers, are dates to some engines too.
+  const when = / GMT$/.test(text) ? Date.parse(text) : NaN;
   return Number.isNaN(when) ? undefined : Math.max(0, when - Date.now());
 }
 

@@ -232,11 +232,19 @@ export class Flags {
   #fetch(ident: string, isUsed: boolean): Promise<Kept | undefined> {
     const under = this.#fetching.get(ident);
     if (under !== undefined) return under;
-    const fetching = this.#fetched(ident, isUsed).finally(() => this.#fetching.delete(ident));
+    const fetching = this.#fetched(ident, isUsed)
+      .catch((error: unknown) => {
+        // Whoever tries for all has to say how it went, or nobody would ask again.
+        this.availability.givenUp();
+        this.#log.warn('changeover: the answers of a context were not taken', error);
+        return undefined;
+      })
+      .finally(() => this.#fetching.delete(ident));
     this.#fetching.set(ident, fetching);
     return fetching;
   }
 
+  /** @see #fetch, which catches. */
   async #fetched(ident: string, isUsed: boolean): Promise<Kept | undefined> {
     if (this.#isClosed || !this.availability.mayBeAsked()) return undefined;
     const { generation } = this;

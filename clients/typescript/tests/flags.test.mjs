@@ -390,3 +390,20 @@ describe('contexts and settings', () => {
     assert.equal(await client.sideOf('x', 1, { default: 'old' }), 'old');
   });
 });
+
+test('a failure inside is told, and the server is asked again', async (t) => {
+  const fake = await fakeOf(t, () => ({ status: 503 }));
+  const logger = notes();
+  const client = open(t, { logger, events: false }, fake);
+  assert.equal(await client.boolean('f', true, '1'), true);
+  client.flags.availability.until = 0;
+  const body = { flags: [{ key: 'f', value: false, variant: 'v', reason: 'STATIC' }] };
+  fake.answer = () => ({ status: 200, body });
+  const { changed } = client.flags.state;
+  client.flags.state.changed = () => { throw new Error('inside'); };
+  await client.boolean('f', true, '2');
+  assert.equal(logger.told.length, 1);
+  client.flags.state.changed = changed;
+  assert.equal(await client.boolean('f', true, '3'), false);
+  assert.equal(logger.told.length, 1);
+});

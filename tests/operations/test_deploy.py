@@ -122,7 +122,7 @@ def main():
         directory = pathlib.Path(directory)
         with open(directory / "log", "w") as log:
             environment = {**os.environ, "CHANGEOVER_DATABASE_URL": f"sqlite:{directory}/demo.db"}
-            server = subprocess.Popen([sys.argv[1], "demo", "--charges", "2000"], env=environment, stdout=log, stderr=log)
+            server = subprocess.Popen([sys.argv[1], "demo", "--charges", "2000"], env=environment, cwd=directory, stdout=log, stderr=log)
         try:
             said = lambda: re.search(r"serves http://([0-9.:]+)", (directory / "log").read_text())
             address = until("the demo serves", said).group(1)

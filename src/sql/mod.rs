@@ -29,6 +29,7 @@ pub mod postgres;
 pub mod postgres_batch;
 mod postgres_block;
 mod postgres_locks;
+mod postgres_settle;
 mod postgres_triggers;
 mod postgres_truncate;
 pub mod rewrite;

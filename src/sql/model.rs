@@ -6,6 +6,7 @@ use crate::primitives::{ChangeName, Dialect};
 use super::basis::BasisModel;
 use super::keys::{KeyColumn, columns, equal};
 use super::names::quoted;
+use super::rewrite::reads_table;
 
 /// A change whose names have been resolved.
 #[derive(Debug, Clone)]
@@ -239,6 +240,16 @@ impl BlockModel {
         match &self.source {
             SourceModel::Select(text) => trimmed(text).to_owned(),
             SourceModel::Columns(_) => self.columns_over(&self.driving.table.sql),
+        }
+    }
+
+    /// True if the query reads the table that the block writes, so that what a key gets may follow from what another key has.
+    #[must_use]
+    pub fn reads_target(&self, dialect: Dialect) -> bool {
+        match &self.source {
+            // A text that cannot be taken apart may read anything.
+            SourceModel::Select(text) => reads_table(trimmed(text), &self.target.name, dialect).unwrap_or(true),
+            SourceModel::Columns(_) => false,
         }
     }
 

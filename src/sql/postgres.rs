@@ -13,6 +13,7 @@ use super::pending::{Guarded, PROTECTED_VARIABLES, Tries, Work, protected, recor
 use super::postgres_batch::{batch_function, batch_signature};
 use super::postgres_block::{apply_function, assign, declarations, refresh_function};
 use super::postgres_locks::{exclusive_locks, key_locks, shared_lock};
+use super::postgres_settle::settle;
 use super::postgres_triggers::{TransitionTables as _, trigger_name};
 pub use super::postgres_triggers::{Trigger, triggers};
 use super::postgres_truncate::truncate_body;
@@ -315,7 +316,7 @@ fn insert_fast(change: &ChangeModel, block: &BlockModel, table: &TableModel, eve
             format!("{collect}{}{insert}", record_call(change, block, &arguments(block)))
         }
     };
-    Some(format!("{locks}{insert};\n"))
+    Some(format!("{locks}{insert};\n{}", settle(change, block, &stem(block))))
 }
 
 /// The locks of what the statement's own rows look up, and a query of their keys, which are as distinct as the rows.
@@ -395,6 +396,7 @@ fn run_block(change: &ChangeModel, block: &BlockModel, table: &TableModel, event
         text.push_str(&collect_keys(block, table, event));
         text.push_str(&record_call(change, block, &arguments(block)));
         text.push_str(&format!("{};\n", upsert_expected(block, DIALECT, Keys::Arrays(&stem(block)), "true")));
+        text.push_str(&settle(change, block, &stem(block)));
         return text;
     }
     if event != Event::Delete {

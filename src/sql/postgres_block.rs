@@ -8,6 +8,7 @@ use super::keys::{Keys, parts_of, variables};
 use super::model::{BlockModel, ChangeModel};
 use super::postgres::block_function;
 use super::postgres_locks::{key_locks, shared_lock};
+use super::postgres_settle::settle;
 use super::statements::{delete_unexpected, upsert_expected};
 
 const DIALECT: Dialect = Dialect::Postgres;
@@ -33,7 +34,8 @@ pub fn apply_function(change: &ChangeModel, block: &BlockModel) -> String {
     let arrays = variables("keys", &block.driving.key).join(", ");
     let delete = delete_unexpected(block, DIALECT, keys).map(|delete| format!("{delete};\n")).unwrap_or_default();
     let upsert = upsert_expected(block, DIALECT, keys, "true");
-    keys_function(change, block, "apply", &format!("{}{delete}{upsert};\n", record_call(change, block, &arrays)))
+    let record = record_call(change, block, &arrays);
+    keys_function(change, block, "apply", &format!("{record}{delete}{upsert};\n{}", settle(change, block, "keys")))
 }
 
 /// Refreshes rows that are not the statement's own: locks the driving rows in key order against a concurrent delete (where keys are not

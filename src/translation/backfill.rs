@@ -293,7 +293,7 @@ impl<'a> Filling<'a> {
         loop {
             self.work(connections, &mut telling)?;
             let connection = first(connections)?;
-            if self.ranges.finish(connection)? {
+            if self.settle(connection, &mut telling)? && self.ranges.finish(connection)? {
                 self.analyze(connection)?;
                 return Ok(true);
             }

@@ -7,6 +7,7 @@ mod backfill_batch;
 mod backfill_estimate;
 mod backfill_pace;
 mod backfill_ranges;
+mod backfill_settle;
 mod backfill_telling;
 mod backfill_throttle;
 mod backfill_worker;

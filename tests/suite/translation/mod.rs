@@ -20,6 +20,7 @@ mod restore_points;
 mod schemas;
 mod sentinel;
 mod several;
+mod settle;
 mod skew;
 mod split;
 mod stages;

@@ -55,7 +55,9 @@ impl Filling<'_> {
             let found = look.at(connection, &KeyRange::Between { after, until: bound.clone() })?;
             compared = compared.saturating_add(keys);
             refreshed += found.repaired;
-            telling.take(Told::Waits(format!("at last it compares keys that may follow from one another, {compared} so far")));
+            telling.take(Told::Waits(format!(
+                "at last it compares keys that may follow from one another, {compared} so far"
+            )));
             if bound.is_none() {
                 break;
             }

@@ -30,7 +30,8 @@ fn at_dualwrite_unfilled(database: TestDatabase, data: &str) -> Installed {
 fn a_refund_is_filled_in_the_batch_of_what_it_refunds() {
     each_database(|database| {
         let installed = at_dualwrite_unfilled(database, CHAIN);
-        backfill(&mut installed.connection(), &installed.model, BackfillOptions::default(), &mut |_, _, _| true).unwrap();
+        backfill(&mut installed.connection(), &installed.model, BackfillOptions::default(), &mut |_, _, _| true)
+            .unwrap();
         installed.assert_agrees(false, &|| String::from("one batch"));
     });
 }

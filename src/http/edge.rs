@@ -68,7 +68,7 @@ async fn answer(
     refusal: StatusCode,
 ) -> Result<HttpResponse, Problem> {
     admit(request, state)?;
-    let Some(edge) = state.edge().find(state, change).await else {
+    let Some(edge) = state.memory().edges().find(change) else {
         return Ok(told((Side::Old, "not_set"), Settings::default().upstreams.old.as_str(), false));
     };
     let (asked, snapshot) = (Asked(request.headers()), state.snapshot());

@@ -1,13 +1,10 @@
-//! What reverse proxies are answered from: the edges' settings in memory, the sides that visitors were last known to be on, and who may
-//! ask. Nothing here waits for a database that is away.
+//! What reverse proxies are answered from besides memory: the sides that visitors were last known to be on, and who may ask. Nothing here
+//! waits for a database that is away.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use moka::sync::Cache;
 
@@ -15,7 +12,6 @@ use super::state::AppState;
 use crate::edge::Keys;
 use crate::primitives::{ChangeName, Instant};
 use crate::routing::Side;
-use crate::store::edges::{self, StoredEdge};
 
 /// How long a visitor waits for a database; after that the last known side is the answer, and for a moment the database is not asked.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -24,20 +20,11 @@ const PAUSE_MICROS: i64 = 1_000_000;
 const VISITORS_MAX: u64 = 500_000;
 const CHANGES_MAX: u64 = 500;
 
-/// The settings of all edges, as of a version of the configuration.
-#[derive(Default)]
-struct Book {
-    version: Option<i64>,
-    edges: HashMap<String, Arc<StoredEdge>>,
-}
-
 /// One for a server.
 pub struct EdgeDesk {
     keys: Keys,
     /// Those who may ask without a token.
     allowed: Vec<IpNet>,
-    book: ArcSwap<Book>,
-    reading: Mutex<()>,
     last_known: Cache<(ChangeName, Box<str>), Side>,
     /// Of a change that has everybody on one side: which.
     everybody: Cache<ChangeName, Side>,
@@ -57,8 +44,6 @@ impl EdgeDesk {
         Self {
             keys,
             allowed,
-            book: ArcSwap::default(),
-            reading: Mutex::default(),
             last_known: Cache::new(VISITORS_MAX),
             everybody: Cache::new(CHANGES_MAX),
             asks_again_at: AtomicI64::new(0),
@@ -74,38 +59,6 @@ impl EdgeDesk {
     pub fn is_allowed(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.allowed.iter().any(|network| network.contains(&address))
-    }
-
-    /// What is set for a change. Read anew if the configuration has a newer version; while it cannot be, as it was.
-    pub async fn find(&self, state: &AppState, change: &str) -> Option<Arc<StoredEdge>> {
-        let newest = state.snapshot().version();
-        if self.book.load().version != Some(newest) && !state.memory().is_away() && self.may_ask(state.now()) {
-            let reading = state.blocking(move |state| {
-                state.edge().read(state, newest);
-                Ok(())
-            });
-            if tokio::time::timeout(WAIT_MAX, reading).await.is_err() {
-                self.pause(state.now());
-            }
-        }
-        self.book.load().edges.get(change).cloned()
-    }
-
-    fn read(&self, state: &AppState, newest: i64) {
-        let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.book.load().version >= Some(newest) {
-            return;
-        }
-        match state.store().read(edges::list) {
-            Ok(all) => {
-                let edges = all.into_iter().map(|edge| (edge.change.to_string(), Arc::new(edge))).collect();
-                self.book.store(Arc::new(Book { version: Some(newest), edges }));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what is set for edges cannot be read: it stays as it was");
-                self.pause(state.now());
-            }
-        }
     }
 
     /// Runs what asks a database, for no longer than a visitor waits. `None`: there is no answer now.

@@ -32,6 +32,15 @@ pub fn list(connection: &mut DatabaseConnection) -> Result<Vec<StoredEdge>, Stor
     rows.iter().map(stored).collect()
 }
 
+/// All edges by the name of their change, each for itself: one that cannot be read keeps nobody from the others.
+#[expect(clippy::type_complexity, reason = "a name and what came of it")]
+pub(super) fn each(
+    connection: &mut DatabaseConnection,
+) -> Result<Vec<(String, Result<StoredEdge, StoreError>)>, StoreError> {
+    let rows = connection.query("SELECT * FROM svc_changeover_edges", &[])?;
+    rows.iter().map(|row| Ok((row.text("change_name")?, stored(row)))).collect()
+}
+
 /// The edge of a change, if something is set for it.
 pub fn find(connection: &mut DatabaseConnection, change: &ChangeName) -> Result<Option<StoredEdge>, StoreError> {
     let sql = "SELECT * FROM svc_changeover_edges WHERE change_name = $1";

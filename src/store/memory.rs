@@ -1,5 +1,5 @@
-//! What a server keeps in memory of the store: the snapshot that flags are evaluated on and the tokens that requests are checked
-//! against. While the database is away both stay as they were last seen; when it has been set back, it is moved forward, so that
+//! What a server keeps in memory of the store: the snapshot that flags are evaluated on, the tokens that requests are checked against,
+//! and what proxies are answered from. While the database is away both stay as they were last seen; when it has been set back, it is moved forward, so that
 //! versions only ever grow here.
 
 mod reading;
@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use self::reading::Configuration;
+use super::edge_memory::Edges;
 use super::state::{self, Versions};
 use super::tokens::{self, IssuedToken, Keyring};
 use super::{Store, StoreError, now};
@@ -32,6 +33,7 @@ pub struct Memory {
     store: Store,
     snapshot: ArcSwap<Snapshot>,
     keyring: ArcSwap<Keyring>,
+    edges: ArcSwap<Edges>,
     unreadable: ArcSwap<Vec<UnreadableFlag>>,
     behind: ArcSwapOption<Behind>,
     /// Its lock lets one refresh run at a time, so that no older snapshot follows a newer one.
@@ -92,6 +94,7 @@ pub struct Saved {
     pub confirmed_at: Instant,
     pub snapshot: Snapshot,
     pub keyring: Keyring,
+    pub edges: Edges,
     /// Flags in it that this program cannot read.
     pub unreadable: Vec<UnreadableFlag>,
 }
@@ -102,6 +105,7 @@ pub struct Contents {
     pub confirmed_at: Instant,
     pub snapshot: Arc<Snapshot>,
     pub keyring: Arc<Keyring>,
+    pub edges: Arc<Edges>,
 }
 
 /// What one look at the database found.
@@ -147,7 +151,8 @@ impl Memory {
         self.is_prepared.load(Ordering::Acquire)
     }
 
-    fn adopt(&self, Saved { versions, confirmed_at, snapshot, keyring, unreadable }: Saved) {
+    fn adopt(&self, Saved { versions, confirmed_at, snapshot, keyring, edges, unreadable }: Saved) {
+        self.edges.store(Arc::new(edges));
         self.unreadable.store(Arc::new(unreadable));
         self.newest.send_replace(snapshot.version());
         self.snapshot.store(Arc::new(snapshot));
@@ -163,7 +168,7 @@ impl Memory {
     pub fn contents(&self) -> Contents {
         let held = self.held();
         let (versions, confirmed_at) = (held.versions.clone(), self.confirmed_at());
-        Contents { versions, confirmed_at, snapshot: self.snapshot(), keyring: self.keyring() }
+        Contents { versions, confirmed_at, snapshot: self.snapshot(), keyring: self.keyring(), edges: self.edges() }
     }
 
     /// The first admin token, if a refresh has made it; once.
@@ -179,6 +184,7 @@ impl Memory {
             store,
             snapshot: ArcSwap::from_pointee(Snapshot::empty()),
             keyring: ArcSwap::from_pointee(Keyring::default()),
+            edges: ArcSwap::default(),
             unreadable: ArcSwap::default(),
             behind: ArcSwapOption::empty(),
             held: Mutex::new(Held { versions, is_doubted: false, behind_since: None }),
@@ -207,6 +213,12 @@ impl Memory {
     #[must_use]
     pub fn keyring(&self) -> Arc<Keyring> {
         self.keyring.load_full()
+    }
+
+    /// What is set for the edges, as of the snapshot's version.
+    #[must_use]
+    pub fn edges(&self) -> Arc<Edges> {
+        self.edges.load_full()
     }
 
     /// The configuration's version, now and whenever it changes.
@@ -324,7 +336,7 @@ impl Memory {
         let configuration = if is_doubted || versions.config != seen.config {
             let previous = self.snapshot();
             let previous = (!is_other).then_some(&*previous);
-            Some(Box::new(reading::configuration(connection, &versions, previous)?))
+            Some(Box::new(reading::configuration(connection, &versions, previous, &self.edges())?))
         } else {
             None
         };
@@ -333,7 +345,7 @@ impl Memory {
         Ok(Found::Newer { versions, configuration, keyring })
     }
 
-    fn take(&self, Configuration { snapshot, unreadable }: Configuration) {
+    fn take(&self, Configuration { snapshot, edges, unreadable }: Configuration) {
         let known = self.unreadable();
         for flag in unreadable.iter().filter(|flag| !known.contains(flag)) {
             let UnreadableFlag { key, version, served, reason } = flag;
@@ -352,6 +364,7 @@ impl Memory {
         }
         let version = snapshot.version();
         self.unreadable.store(Arc::new(unreadable));
+        self.edges.store(Arc::new(edges));
         self.snapshot.store(Arc::new(snapshot));
         self.newest.send_replace(version);
     }

@@ -12,6 +12,7 @@ pub mod cohort_merge;
 pub mod cohort_staging;
 pub mod cohorts;
 mod dependents;
+mod edge_memory;
 pub mod edges;
 mod error;
 pub mod explanations;

@@ -1,5 +1,5 @@
-//! The file that a server starts from while the database is away: flags, cohorts, tokens (their hashes) and versions as the database
-//! last confirmed them. It is replaced as a whole, and believed only if every byte of it is what was written.
+//! The file that a server starts from while the database is away: flags, cohorts, tokens (their hashes), what is set for edges, and
+//! versions as the database last confirmed them. It is replaced as a whole, and believed only if every byte of it is what was written.
 
 mod encoding;
 

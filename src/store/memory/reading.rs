@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::database::DatabaseConnection;
 use crate::flags::{Cohort, Flag, Snapshot, VersionedFlag};
 use crate::primitives::CohortName;
+use crate::store::edge_memory::Edges;
 use crate::store::state::Versions;
 use crate::store::{StoreError, cohort_memory, cohorts, flags};
 
@@ -24,15 +25,18 @@ pub struct UnreadableFlag {
 /// A configuration that was read, and what of it could not be.
 pub(super) struct Configuration {
     pub(super) snapshot: Snapshot,
+    pub(super) edges: Edges,
     pub(super) unreadable: Vec<UnreadableFlag>,
 }
 
-/// Reads the configuration of these versions. `previous` is an older one of the same history.
+/// Reads the configuration of these versions. `previous` is an older one of the same history, `edges` what was set for edges until now.
 pub(super) fn configuration(
     connection: &mut DatabaseConnection,
     versions: &Versions,
     previous: Option<&Snapshot>,
+    edges: &Edges,
 ) -> Result<Configuration, StoreError> {
+    let edges = Edges::read(connection, edges)?;
     let cohorts = read_cohorts(connection, previous)?;
     let mut unreadable = Vec::new();
     let mut found = Vec::new();
@@ -51,7 +55,7 @@ pub(super) fn configuration(
         }
     }
     let snapshot = Snapshot::build(versions.config, versions.config_changed_at, found, cohorts);
-    Ok(Configuration { snapshot, unreadable })
+    Ok(Configuration { snapshot, edges, unreadable })
 }
 
 /// Every cohort. Those whose generation is in memory already are taken from there.

@@ -5,7 +5,7 @@
 //! format              u32
 //! length of the body  u64
 //! sha-256 of the body 32 bytes
-//! body                length and JSON (versions, flags, tokens, names of cohorts); then each cohort's ids, length first
+//! body                length and JSON (versions, flags, tokens, edges, names of cohorts); then each cohort's ids, length first
 //! ```
 //!
 //! Numbers are little-endian. No I/O here.
@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::flags::{Cohort, CohortConditions, CohortIds, Flag, Snapshot, VersionedFlag};
 use crate::primitives::{CohortName, Instant};
+use crate::store::edge_memory::{Edges, SavedEdge};
 use crate::store::memory::{Contents, Saved, UnreadableFlag};
 use crate::store::state::Versions;
 use crate::store::tokens::{Keyring, SavedToken};
@@ -46,6 +47,9 @@ struct Head {
     flags: Vec<SavedFlag>,
     cohorts: Vec<SavedCohort>,
     tokens: Vec<SavedToken>,
+    /// A file written by an earlier version has none.
+    #[serde(default)]
+    edges: Vec<SavedEdge>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,6 +105,7 @@ fn head(database: &str, contents: &Contents) -> Head {
             })
             .collect(),
         tokens: contents.keyring.to_saved(),
+        edges: contents.edges.to_saved(),
     }
 }
 
@@ -156,6 +161,7 @@ fn saved(head: Head, cohorts: Vec<Arc<Cohort>>) -> Saved {
     Saved {
         snapshot: Snapshot::build(versions.config, versions.config_changed_at, flags, cohorts),
         keyring: Keyring::from_saved(head.tokens),
+        edges: Edges::from_saved(head.edges),
         confirmed_at: Instant::from_micros(head.confirmed_at),
         versions,
         unreadable,

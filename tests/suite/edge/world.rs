@@ -17,7 +17,7 @@ pub struct World {
     pub fixture: Fixture,
     pub server: Server,
     pub token: String,
-    _key: tempfile::NamedTempFile,
+    key_file: tempfile::NamedTempFile,
 }
 
 impl World {
@@ -35,7 +35,7 @@ impl World {
             prepare(command)
         });
         let token = server.admin_token();
-        let world = Self { fixture, server, token, _key: key };
+        let world = Self { fixture, server, token, key_file: key };
         for (cohort, ids) in [("pilot", "11\n"), ("staff", "ann\nroot\n11\n"), ("admins", "root\n")] {
             world.write("POST", "/api/v1/cohorts", &json!({ "name": cohort }));
             world.ids("POST", cohort, ids);
@@ -43,6 +43,15 @@ impl World {
         let rules = json!([{ "cohort": "pilot", "serve": { "variant": "new" } }]);
         world.write("POST", "/api/v1/flags", &flag("billing-allocation", &rules, true));
         world
+    }
+
+    /// Another server on the same database.
+    pub fn restart(&mut self, prepare: impl FnOnce(&mut Command) -> &mut Command) {
+        let key = self.key_file.path().display().to_string();
+        self.server = Server::start_with(&self.fixture.database, |command| {
+            command.env("CHANGEOVER_EDGE_KEYS", format!("shop=hs256:{key}"));
+            prepare(command)
+        });
     }
 
     /// As they are used in most tests: by a token, else by a cookie that proves nothing.

@@ -22,6 +22,12 @@ class Changeover
     status.success? ? output : raise(Failed, "changeover #{arguments.join(' ')} failed (#{status.exitstatus}):\n#{output}#{error}")
   end
 
+  # What the binary says of a command that it refuses.
+  def refused(*arguments)
+    output, error, status = Open3.capture3(@environment, @binary, *arguments.map(&:to_s))
+    status.success? ? raise(Failed, "changeover #{arguments.join(' ')} was not refused:\n#{output}") : output + error
+  end
+
   def stage(name)
     run("change", "stage", NAME, name, "--reason", "the proof")
   end
@@ -40,6 +46,10 @@ class Changeover
 
   def create_flag(flag)
     run("flag", "create", "-", "--reason", "the proof", input: JSON.generate(flag))
+  end
+
+  def replace_flag(flag)
+    run("flag", "replace", "-", "--reason", "the proof", input: JSON.generate(flag))
   end
 
   def serve

@@ -52,6 +52,8 @@ class Proof
     shadow
     live
     cleaned
+    rampdown
+    complete
   rescue Application::Failed, Changeover::Failed => e
     abort "proof: #{@kind}: #{e.message}"
   end
@@ -141,6 +143,26 @@ class Proof
       test("live", cleaning)
       verified
     end
+  end
+
+  # Everybody is billed by the new model; old code that is still there goes on.
+  def rampdown
+    @changeover.replace_flag(FLAG.merge(default_variant: "new", rules: []))
+    verified
+    @changeover.stage("rampdown")
+    test("rampdown", "keep")
+    night("rampdown")
+    verified
+  end
+
+  # The end is for when old code is gone, and so a gate forbids it here. What old code writes then reaches the old model only, as before
+  # the installation; it does not fail.
+  def complete
+    refused = @changeover.refused("change", "stage", Changeover::NAME, "complete")
+    raise Application::Failed, "complete was not refused for the old code's sake: #{refused}" unless refused.include?("old path")
+
+    @changeover.run("change", "stage", Changeover::NAME, "complete", "--force", "--reason", "the proof")
+    test("complete", "keep")
   end
 
   def test(stage, *cleanings)

@@ -1,0 +1,16 @@
+//! What the clients of all languages do alike, against the real server and against one that answers as it is told. One binary, with a look
+//! inside the crate where a case needs it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by failing"
+)]
+
+#[path = "../support.rs"]
+mod support;
+
+mod corpus;
+mod flags;

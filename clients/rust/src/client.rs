@@ -1,8 +1,8 @@
 //! One object for one server: flags, migrators, routing, writes and gates.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock, Weak};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -13,7 +13,10 @@ use crate::details::{Details, FlagValue, Plain};
 use crate::events::{Events, Listener};
 use crate::flags::Flags;
 use crate::http::{Tls, Transport};
+use crate::lru::Lru;
 use crate::observations::{Observations, Stats};
+use crate::routing::Routing;
+use crate::stage::Stage;
 use crate::sync::{read, write};
 use crate::url::ConfigError;
 use crate::workers::Workers;
@@ -31,7 +34,13 @@ pub(crate) struct Inner {
     pub(crate) flags: Arc<Flags>,
     pub(crate) observations: Arc<Observations>,
     pub(crate) async_workers: Workers,
-    pub(crate) random: fn() -> f64,
+    pub(crate) random: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// The last known stages by flag and context.
+    pub(crate) stages: RwLock<Lru<String, Stage>>,
+    pub(crate) contexts_max: usize,
+    /// How many threads read the other side.
+    pub(crate) side_threads: AtomicUsize,
+    pub(crate) routing: Routing,
     listeners: Arc<Listeners>,
     events: Option<Arc<Events>>,
     is_closed: AtomicBool,
@@ -51,7 +60,7 @@ pub struct Builder {
     side_max_age: Duration,
     tls: Option<Tls>,
     pub(crate) sleep: Arc<dyn Fn(Duration) + Send + Sync>,
-    pub(crate) random: fn() -> f64,
+    pub(crate) random: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
 impl Builder {
@@ -125,7 +134,8 @@ impl Builder {
         let calls = || Calls::new(Arc::clone(&transport), Arc::clone(&self.sleep));
         let flags = Flags::new(Arc::clone(&transport), self.max_age, self.contexts_max, self.state_path);
         let listeners = Arc::new(Listeners { flags: Arc::clone(&flags), all: RwLock::default() });
-        let events = self.has_events.then(|| Events::new(Arc::clone(&transport), Arc::clone(&listeners) as Arc<dyn Listener>));
+        let listener: Arc<dyn Listener> = Arc::<Listeners>::clone(&listeners);
+        let events = self.has_events.then(|| Events::new(Arc::clone(&transport), listener));
         if let Some(events) = &events {
             // Weak, for the events' listener holds the flags.
             let events = Arc::downgrade(events);
@@ -140,6 +150,10 @@ impl Builder {
             observations: Observations::new(calls(), self.observations_max),
             async_workers: Workers::new("changeover-async", ASYNC_THREADS_MAX),
             random: self.random,
+            stages: RwLock::new(Lru::new()),
+            contexts_max: self.contexts_max.max(1),
+            side_threads: AtomicUsize::new(0),
+            routing: Routing::new(self.side_max_age),
             transport,
             flags,
             listeners,
@@ -174,7 +188,7 @@ impl Client {
             side_max_age: Duration::from_secs(10),
             tls: None,
             sleep: Arc::new(std::thread::sleep),
-            random: crate::random::random,
+            random: Arc::new(crate::random::random),
         }
     }
 
@@ -246,6 +260,11 @@ impl Client {
     pub(crate) fn inner(&self) -> &Inner {
         &self.0
     }
+
+    /// For work on a thread of the client's, which must not be what keeps the client alive.
+    pub(crate) fn weak(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
 }
 
 impl std::fmt::Debug for Client {
@@ -297,3 +316,7 @@ impl Listener for Listeners {
         self.flags.connected(is_connected);
     }
 }
+
+// What is behind its locks is whole after each line, so a panic of somebody's function leaves nothing half done.
+impl std::panic::UnwindSafe for Client {}
+impl std::panic::RefUnwindSafe for Client {}

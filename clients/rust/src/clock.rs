@@ -21,7 +21,11 @@ fn since_1970() -> Duration {
 
 /// This instant as RFC 3339 has it, in UTC.
 pub(crate) fn timestamp() -> String {
-    let now = since_1970();
+    rfc3339(since_1970())
+}
+
+/// The same of an instant since 1970.
+pub(crate) fn rfc3339(now: Duration) -> String {
     let (days, seconds) = (now.as_secs() / 86_400, now.as_secs() % 86_400);
     let (year, month, day) = date_of(days);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -85,7 +89,8 @@ mod tests {
         assert_eq!(date_of(20_780), (2026, 11, 23));
         assert_eq!(http_date("Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
         assert_eq!(http_date("Tue, 29 Feb 2000 00:00:00 GMT"), Some(951_782_400));
-        for wrong in ["soon", "-5", "", "Wed, 21 Okt 2015 07:28:00 GMT", "Wed, 0 Oct 2015 07:28:00 GMT", "Wed, 21 Oct"] {
+        for wrong in ["soon", "-5", "", "Wed, 21 Okt 2015 07:28:00 GMT", "Wed, 0 Oct 2015 07:28:00 GMT", "Wed, 21 Oct"]
+        {
             assert_eq!(retry_after(wrong), None, "{wrong}");
         }
         assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));

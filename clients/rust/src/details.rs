@@ -226,7 +226,11 @@ impl<T: FlagValue> Outcome<T> for Details<T> {
         let text = |name: &str| item.get(name).and_then(Value::as_str);
         if let Some(code) = item.get("errorCode").filter(|code| !code.is_null()) {
             let code = code.as_str().unwrap_or_default();
-            return Self::failed(default, ErrorCode::of(code), text("errorDetails").filter(|why| !why.is_empty()).unwrap_or(code));
+            return Self::failed(
+                default,
+                ErrorCode::of(code),
+                text("errorDetails").filter(|why| !why.is_empty()).unwrap_or(code),
+            );
         }
         let value = match item.get("value") {
             None => default,

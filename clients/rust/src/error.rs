@@ -132,7 +132,9 @@ impl Error {
             kind: kind_of(answer.status, code.as_deref()),
             message: format!("{what}: {why}"),
             status: Some(answer.status),
-            faults: faults.map(|faults| faults.iter().filter(|fault| fault.is_object()).cloned().collect()).unwrap_or_default(),
+            faults: faults
+                .map(|faults| faults.iter().filter(|fault| fault.is_object()).cloned().collect())
+                .unwrap_or_default(),
             retry_after: answer.header("retry-after").and_then(clock::retry_after),
             code,
             detail,

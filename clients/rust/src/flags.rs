@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use crate::context::Context;
 use crate::details::{ErrorCode, FlagValue, Outcome};
 use crate::error::Error;
 use crate::http::{Answer, Request, Transport};
+use crate::kept::{Kept, parsed, read_answer};
 use crate::lru::Lru;
-use crate::state::{Items, Saved, State};
+use crate::state::{Saved, State};
 use crate::sync::{lock, read, wait_while, write};
 use crate::url::quoted;
 use crate::workers::{Workers, spawn};
@@ -25,61 +26,6 @@ const BYTES_MAX: usize = 32 << 20;
 const RECENT_S: f64 = 60.0;
 const RENEWALS_AT_ONCE: usize = 4;
 const AGE_S_MAX_WITHOUT_EVENTS: f64 = 10.0;
-
-/// A context's answers.
-pub(crate) struct Kept {
-    pub(crate) items: Items,
-    /// What every flag is answered: the context is wrong.
-    error: Option<(ErrorCode, String)>,
-    etag: Option<String>,
-    at: f64,
-    size: usize,
-    is_from_disk: bool,
-    used: Seconds,
-    /// A change was told of since.
-    is_due: AtomicBool,
-    is_renewing: AtomicBool,
-}
-
-/// Seconds that threads may set.
-struct Seconds(AtomicU64);
-
-impl Seconds {
-    fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
-    }
-
-    fn set(&self, seconds: f64) {
-        self.0.store(seconds.to_bits(), Ordering::Relaxed);
-    }
-}
-
-impl Kept {
-    pub(crate) fn new(items: Items, etag: Option<String>, at: f64, size: usize) -> Self {
-        Self {
-            items,
-            error: None,
-            etag,
-            at,
-            size,
-            is_from_disk: false,
-            used: Seconds(AtomicU64::new(at.to_bits())),
-            is_due: AtomicBool::new(false),
-            is_renewing: AtomicBool::new(false),
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        self.is_due.load(Ordering::Acquire)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn aged(&self, seconds: f64) -> Self {
-        let kept = Self::new(Arc::clone(&self.items), self.etag.clone(), self.at - seconds, self.size);
-        kept.used.set(self.used.get() - seconds);
-        kept
-    }
-}
 
 struct Cache {
     contexts: Lru<Arc<str>, Arc<Kept>>,
@@ -109,7 +55,12 @@ struct Asking {
 }
 
 impl Flags {
-    pub(crate) fn new(transport: Arc<Transport>, max_age: Duration, contexts_max: usize, state_path: Option<PathBuf>) -> Arc<Self> {
+    pub(crate) fn new(
+        transport: Arc<Transport>,
+        max_age: Duration,
+        contexts_max: usize,
+        state_path: Option<PathBuf>,
+    ) -> Arc<Self> {
         let state = State::new(state_path, transport.url());
         Arc::new(Self {
             transport,
@@ -137,7 +88,12 @@ impl Flags {
 
     // ── what callers ask ───────────────────────────────────────────────────────────────────────────────────────────
 
-    pub(crate) fn evaluate<T: FlagValue, R: Outcome<T>>(self: &Arc<Self>, key: &str, default: T, context: &Context) -> R {
+    pub(crate) fn evaluate<T: FlagValue, R: Outcome<T>>(
+        self: &Arc<Self>,
+        key: &str,
+        default: T,
+        context: &Context,
+    ) -> R {
         let identity = match context.identity() {
             Ok(identity) => identity,
             Err(why) => return R::failed(default, ErrorCode::InvalidContext, why),
@@ -149,7 +105,12 @@ impl Flags {
     }
 
     /// The same, if nobody needs to wait for it; the default back otherwise.
-    pub(crate) fn evaluate_known<T: FlagValue, R: Outcome<T>>(self: &Arc<Self>, key: &str, default: T, context: &Context) -> Result<R, T> {
+    pub(crate) fn evaluate_known<T: FlagValue, R: Outcome<T>>(
+        self: &Arc<Self>,
+        key: &str,
+        default: T,
+        context: &Context,
+    ) -> Result<R, T> {
         match context.identity() {
             Err(why) => Ok(R::failed(default, ErrorCode::InvalidContext, why)),
             Ok(identity) => match self.known(identity) {
@@ -160,7 +121,12 @@ impl Flags {
     }
 
     /// Asks the server for one flag, now, and keeps nothing.
-    pub(crate) fn evaluate_now<T: FlagValue, R: Outcome<T>>(self: &Arc<Self>, key: &str, default: T, context: &Context) -> R {
+    pub(crate) fn evaluate_now<T: FlagValue, R: Outcome<T>>(
+        self: &Arc<Self>,
+        key: &str,
+        default: T,
+        context: &Context,
+    ) -> R {
         let identity = match context.identity() {
             Ok(identity) => identity,
             Err(why) => return R::failed(default, ErrorCode::InvalidContext, why),
@@ -225,7 +191,7 @@ impl Flags {
     }
 
     fn last_known<T, R: Outcome<T>>(&self, identity: &Arc<str>, key: &str, default: T) -> R {
-        match self.kept(identity).or_else(|| self.from_disk(identity)) {
+        match self.kept(identity).or_else(|| self.on_disk(identity)) {
             Some(kept) => self.served(&kept, f64::INFINITY, key, default),
             None => {
                 let (code, message) = self.server.failure();
@@ -298,7 +264,7 @@ impl Flags {
             return None;
         }
         let (generation, told) = lock(&self.told).clone();
-        let kept = self.kept(identity).or_else(|| self.from_disk(identity));
+        let kept = self.kept(identity).or_else(|| self.on_disk(identity));
         let path = told.map_or_else(|| BULK.to_owned(), |told| format!("{BULK}?flagConfigEtag={}", quoted(&told)));
         let posted = self.post(&path, identity, kept.as_ref().and_then(|kept| kept.etag.as_deref()));
         let Some(renewed) = posted.as_ref().ok().and_then(|answer| read_answer(answer, kept.as_deref())) else {
@@ -372,7 +338,7 @@ impl Flags {
         }
     }
 
-    fn from_disk(&self, identity: &str) -> Option<Arc<Kept>> {
+    fn on_disk(&self, identity: &str) -> Option<Arc<Kept>> {
         let found = self.state.answers(identity)?;
         let mut kept = Kept::new(found.items, found.etag, f64::NEG_INFINITY, found.size);
         kept.is_from_disk = true;
@@ -435,36 +401,6 @@ impl Flags {
         self.state.close();
         self.state.save(|| self.to_save());
     }
-}
-
-fn parsed(answer: &Answer) -> Option<Value> {
-    serde_json::from_slice(&answer.body).ok()
-}
-
-/// The answers that an answer of the server has, or none.
-fn read_answer(answer: &Answer, kept: Option<&Kept>) -> Option<Kept> {
-    let now = now();
-    if let (304, Some(kept)) = (answer.status, kept) {
-        let mut same = Kept::new(Arc::clone(&kept.items), kept.etag.clone(), now, kept.size);
-        same.error.clone_from(&kept.error);
-        return Some(same);
-    }
-    let found = parsed(answer)?;
-    let etag = answer.header("etag").map(str::to_owned);
-    if answer.status == 200
-        && let Some(Value::Array(flags)) = found.get("flags")
-    {
-        let keyed = flags.iter().filter_map(|item| Some((item.get("key")?.as_str()?.to_owned(), item.clone())));
-        return Some(Kept::new(Arc::new(keyed.collect()), etag, now, answer.body.len()));
-    }
-    let code = found.get("errorCode").and_then(Value::as_str).filter(|code| !code.is_empty())?;
-    if !matches!(answer.status, 400 | 404) {
-        return None;
-    }
-    let why = found.get("errorDetails").and_then(Value::as_str).filter(|why| !why.is_empty()).unwrap_or(code);
-    let mut wrong = Kept::new(Items::default(), None, now, answer.body.len());
-    wrong.error = Some((ErrorCode::of(code), why.to_owned()));
-    Some(wrong)
 }
 
 #[cfg(test)]

@@ -68,7 +68,9 @@ impl Transport {
     pub(crate) fn new(url: &str, token: &str, timeout: Duration, tls: Option<Tls>) -> Result<Self, ConfigError> {
         let address = Address::parse(url)?;
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ConfigError("token is not a token of Changeover: it has blanks or letters that no token has".into()));
+            return Err(ConfigError(
+                "token is not a token of Changeover: it has blanks or letters that no token has".into(),
+            ));
         }
         if timeout.is_zero() {
             return Err(ConfigError("timeout is more than nothing".into()));
@@ -127,7 +129,8 @@ impl Transport {
     }
 
     fn bytes(&self, request: &Request<'_>) -> Vec<u8> {
-        let mut head = format!("{} {}{} HTTP/1.1\r\n{}", request.method, self.address.prefix, request.path, self.common);
+        let mut head =
+            format!("{} {}{} HTTP/1.1\r\n{}", request.method, self.address.prefix, request.path, self.common);
         for (name, value) in request.headers {
             // Nothing that comes from outside may begin a header of its own.
             let is_line = |c: char| !c.is_control();
@@ -143,14 +146,25 @@ impl Transport {
     }
 
     /// An answer that goes on.
-    pub(crate) fn stream(&self, path: &str, headers: &[(&'static str, &str)], silence_max: Duration) -> Result<Stream, Error> {
+    pub(crate) fn stream(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        silence_max: Duration,
+    ) -> Result<Stream, Error> {
         let failure = |error| self.failure(&error, self.timeout);
         let deadline = Instant::now() + self.timeout;
         let mut wire = Wire::connect(&self.address, self.tls.as_ref(), deadline).map_err(failure)?;
         wire.send(&self.bytes(&Request { headers, ..Request::get(path) })).map_err(failure)?;
         let head = wire.head().map_err(failure)?;
         let (status, headers) = (head.status, head.headers);
-        Ok(Stream { answer: Answer { status, headers, body: Vec::new() }, wire, body: head.body, silence_max, unread: Vec::new() })
+        Ok(Stream {
+            answer: Answer { status, headers, body: Vec::new() },
+            wire,
+            body: head.body,
+            silence_max,
+            unread: Vec::new(),
+        })
     }
 
     fn take(&self) -> Option<Wire> {

@@ -174,7 +174,8 @@ impl Observations {
     fn send(&self, path: &Arc<str>, texts: Vec<String>) -> Option<Duration> {
         let body = texts.join("\n");
         let headers = [("Content-Type", "application/x-ndjson")];
-        let request = Request { headers: &headers, timeout: Some(self.calls.long()), ..Request::post(path, body.as_bytes()) };
+        let request =
+            Request { headers: &headers, timeout: Some(self.calls.long()), ..Request::post(path, body.as_bytes()) };
         let answer = self.calls.send(&request, 1).and_then(|answer| parsed(&answer));
         let mut state = lock(&self.state);
         let (mut refused, mut after) = (0, None);
@@ -186,7 +187,9 @@ impl Observations {
                     warning!("{refused} of {} observations were refused: {first}", texts.len());
                 }
             }
-            Err(error) if error.is_retried() && !state.is_closed => after = Some(error.retry_after().unwrap_or_default()),
+            Err(error) if error.is_retried() && !state.is_closed => {
+                after = Some(error.retry_after().unwrap_or_default())
+            }
             Err(error) => {
                 refused = texts.len();
                 warning!("{refused} observations were refused: {error}");

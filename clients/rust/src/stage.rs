@@ -45,13 +45,6 @@ impl Side {
             _ => None,
         }
     }
-
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Old => Self::New,
-            Self::New => Self::Old,
-        }
-    }
 }
 
 impl fmt::Display for Side {

@@ -146,7 +146,8 @@ impl State {
         let mut entries: Vec<(String, f64, &Items, &Option<String>)> =
             kept.iter().map(|one| (sha256(one.identity.as_bytes()), now - one.age, &one.items, &one.etag)).collect();
         entries.reverse();
-        let mut older: Vec<_> = self.contexts.iter().filter(|(name, _)| entries.iter().all(|(kept, ..)| kept != *name)).collect();
+        let mut older: Vec<_> =
+            self.contexts.iter().filter(|(name, _)| entries.iter().all(|(kept, ..)| kept != *name)).collect();
         older.sort_by(|(_, one), (_, other)| other.at.total_cmp(&one.at));
         entries.extend(older.into_iter().map(|(name, found)| (name.clone(), found.at, &found.items, &found.etag)));
         let (mut room, mut pieces) = (FILE_BYTES_MAX - (1 << 20), Vec::new());
@@ -159,8 +160,10 @@ impl State {
             room -= piece.len();
             pieces.push(piece);
         }
-        let stages: Map<String, Value> =
-            lock(&self.stages).iter().map(|(flag, (stage, at))| (flag.clone(), json!({"stage": stage, "at": at}))).collect();
+        let stages: Map<String, Value> = lock(&self.stages)
+            .iter()
+            .map(|(flag, (stage, at))| (flag.clone(), json!({"stage": stage, "at": at})))
+            .collect();
         let head = json!({"format": FORMAT, "url": self.url, "saved_at": now, "stages": stages}).to_string();
         format!("{},\"contexts\":{{{}}}}}\n", head.strip_suffix('}').unwrap_or(&head), pieces.join(","))
     }

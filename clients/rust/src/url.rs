@@ -28,7 +28,8 @@ pub(crate) struct Address {
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, ConfigError> {
-        let wrong = || ConfigError(format!("url is the server's address, such as https://flags.example.com, not {url:?}"));
+        let wrong =
+            || ConfigError(format!("url is the server's address, such as https://flags.example.com, not {url:?}"));
         let url = url.trim_end_matches('/');
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
         let is_tls = match scheme {
@@ -47,7 +48,13 @@ impl Address {
         };
         let port = match port.strip_prefix(':') {
             Some(port) => port.parse().map_err(|_| wrong())?,
-            None if port.is_empty() => if is_tls { 443 } else { 80 },
+            None if port.is_empty() => {
+                if is_tls {
+                    443
+                } else {
+                    80
+                }
+            }
             None => return Err(wrong()),
         };
         if host.is_empty() {
@@ -88,8 +95,17 @@ mod tests {
         assert_eq!(of("http://flags.example.com/a/b/"), plain("flags.example.com", 80, "/a/b"));
         assert_eq!(of("http://[::1]:80/"), plain("[::1]", 80, ""));
         assert_eq!(of("https://x"), Ok(("x".to_owned(), 443, true, String::new())));
-        let wrong =
-            ["", "flags.example.com", "ftp://x", "http://", "http://a@b", "http://a:b", "http://[::1", "http://a b", "http://a/?q"];
+        let wrong = [
+            "",
+            "flags.example.com",
+            "ftp://x",
+            "http://",
+            "http://a@b",
+            "http://a:b",
+            "http://[::1",
+            "http://a b",
+            "http://a/?q",
+        ];
         for wrong in wrong {
             assert!(Address::parse(wrong).is_err(), "{wrong}");
         }

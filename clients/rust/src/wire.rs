@@ -199,7 +199,11 @@ impl Wire {
         let first = self.line()?.ok_or(ErrorKind::ConnectionAborted)?;
         let first = String::from_utf8_lossy(&first).into_owned();
         let version = first.strip_prefix("HTTP/1.").ok_or_else(|| broken("the answer is not HTTP/1.1"))?;
-        let status: u16 = version.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| broken("the answer has no status"))?;
+        let status: u16 = version
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .ok_or_else(|| broken("the answer has no status"))?;
         let (mut headers, mut size) = (Vec::new(), 0);
         loop {
             let line = self.line()?.ok_or(ErrorKind::UnexpectedEof)?;
@@ -215,7 +219,8 @@ impl Wire {
             }
         }
         let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-        let is_chunked = header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
+        let is_chunked =
+            header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
         let body = match header("content-length") {
             _ if matches!(status, 101 | 204 | 304) => Body::Length(0),
             _ if is_chunked => Body::Chunked,
@@ -223,7 +228,8 @@ impl Wire {
             None => Body::UntilClosed,
         };
         let is_closed = header("connection").is_some_and(|value| value.to_ascii_lowercase().contains("close"));
-        let is_kept_open = version.starts_with("1 ") && !is_closed && !matches!(body, Body::UntilClosed) && status != 101;
+        let is_kept_open =
+            version.starts_with("1 ") && !is_closed && !matches!(body, Body::UntilClosed) && status != 101;
         Ok(Head { status, headers, body, is_kept_open })
     }
 

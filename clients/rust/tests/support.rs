@@ -57,7 +57,9 @@ impl Drop for Directory {
 pub fn http(address: &str, method: &str, path: &str, token: &str, content_type: &str, body: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+    );
     let rest = format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     socket.write_all([head, rest].concat().as_bytes()).unwrap();
     let mut answer = Vec::new();
@@ -65,7 +67,11 @@ pub fn http(address: &str, method: &str, path: &str, token: &str, content_type: 
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).unwrap_or_default().parse().unwrap();
-    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        unchunked(body)
+    } else {
+        body.to_owned()
+    };
     (status, body)
 }
 
@@ -96,7 +102,12 @@ impl RealServer {
 
     /// With the example of a video host, its change at the stage `live`.
     pub fn start_with_change() -> Self {
-        Self::start_with(&[], None, Some("live"))
+        let server = Self::start_with(&[], None, Some("live"));
+        let sides = json!({"old": "old", "new": "new"});
+        let flag = json!({"key": "billing-allocation", "type": "string", "variants": sides, "default_variant": "old",
+            "off_variant": "old", "rules": []});
+        server.request("POST", "/api/v1/flags", &flag);
+        server
     }
 
     pub fn start_with(more: &[&str], database: Option<String>, stage: Option<&str>) -> Self {
@@ -140,7 +151,8 @@ impl RealServer {
     }
 
     pub fn token(&self, role: &str) -> String {
-        let made = self.request("POST", "/api/v1/tokens", &json!({"name": format!("a {role} of a test"), "role": role}));
+        let made =
+            self.request("POST", "/api/v1/tokens", &json!({"name": format!("a {role} of a test"), "role": role}));
         made["secret"].as_str().unwrap().to_owned()
     }
 
@@ -149,7 +161,8 @@ impl RealServer {
         for cohort in document["cohorts"].as_array().unwrap() {
             let name = cohort["name"].as_str().unwrap();
             self.request("POST", "/api/v1/cohorts", &json!({"name": name}));
-            let ids: String = cohort["ids"].as_array().unwrap().iter().map(|id| format!("{}\n", id.as_str().unwrap())).collect();
+            let ids: String =
+                cohort["ids"].as_array().unwrap().iter().map(|id| format!("{}\n", id.as_str().unwrap())).collect();
             if !ids.is_empty() {
                 let path = format!("/api/v1/cohorts/{name}/ids");
                 let (status, text) = http(&self.address, "PUT", &path, &self.admin_token, "text/plain", &ids);
@@ -163,7 +176,10 @@ impl RealServer {
 
     /// The flags that `changeover conformance` prints.
     pub fn create_flags(&self) {
-        let printed = changeover(&self.directory.0, &self.database).args(["conformance", "--print-flags", "json"]).output().unwrap();
+        let printed = changeover(&self.directory.0, &self.database)
+            .args(["conformance", "--print-flags", "json"])
+            .output()
+            .unwrap();
         for flag in serde_json::from_slice::<Vec<Value>>(&printed.stdout).unwrap() {
             self.request("POST", "/api/v1/flags", &flag);
         }
@@ -194,7 +210,8 @@ impl Drop for RealServer {
 }
 
 fn changeover(directory: &Path, database: &str) -> Command {
-    let binary = std::env::var("CHANGEOVER_BINARY").expect("CHANGEOVER_BINARY names the server; clients/rust/test sets it");
+    let binary =
+        std::env::var("CHANGEOVER_BINARY").expect("CHANGEOVER_BINARY names the server; clients/rust/test sets it");
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CHANGEOVER_")) {
         command.env_remove(name);
@@ -350,7 +367,12 @@ impl Drop for FakeServer {
     }
 }
 
-fn converse(socket: &TcpStream, seen: &Mutex<Vec<Seen>>, teller: &Teller, released: &(Mutex<bool>, Condvar)) -> std::io::Result<()> {
+fn converse(
+    socket: &TcpStream,
+    seen: &Mutex<Vec<Seen>>,
+    teller: &Teller,
+    released: &(Mutex<bool>, Condvar),
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
     loop {
         let mut line = String::new();
@@ -366,7 +388,8 @@ fn converse(socket: &TcpStream, seen: &Mutex<Vec<Seen>>, teller: &Teller, releas
             let Some((name, value)) = line.split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+        let length =
+            headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let one = Seen { method, path, headers, body: String::from_utf8(body).unwrap() };

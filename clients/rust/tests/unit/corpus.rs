@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::support::{FakeServer, RealServer, Told, corpus};
 use crate::details::FlagValue;
-use crate::flags::Kept;
+use crate::kept::Kept;
 use crate::{Client, Context, Details, bucket};
 
 /// As JSON, whatever the type.
@@ -32,10 +32,20 @@ impl Answered {
     }
 }
 
-fn ask_as<T: FlagValue + Into<Value>>(client: &Client, is_kept: bool, key: &str, default: &Value, context: &Value) -> Answered {
+fn ask_as<T: FlagValue + Into<Value>>(
+    client: &Client,
+    is_kept: bool,
+    key: &str,
+    default: &Value,
+    context: &Value,
+) -> Answered {
     let default = T::of(default).unwrap();
     let context = Context::from(context);
-    Answered::of(if is_kept { client.details(key, default, context) } else { client.details_now(key, default, context) })
+    Answered::of(if is_kept {
+        client.details(key, default, context)
+    } else {
+        client.details_now(key, default, context)
+    })
 }
 
 fn ask(client: &Client, is_kept: bool, kind: &str, key: &str, default: &Value, context: &Value) -> Answered {
@@ -80,7 +90,11 @@ fn evaluations_are_what_the_corpus_says() {
             let found = (found.value, found.variant.as_deref().map(str::to_owned), found.reason, found.error);
             let wanted = wanted(kind, &case["value"]);
             let variant = text(&case["variant"]).map(str::to_owned);
-            assert_eq!(found, (wanted, variant, text(&case["reason"]).unwrap().to_owned(), text(&case["error"])), "{case}");
+            assert_eq!(
+                found,
+                (wanted, variant, text(&case["reason"]).unwrap().to_owned(), text(&case["error"])),
+                "{case}"
+            );
         }
     }
 
@@ -100,10 +114,20 @@ fn evaluations_are_what_the_corpus_says() {
         if found.error.is_none() {
             let null = Value::Null;
             let metadata = |name: &str| found.metadata.get(name).unwrap_or(&null).clone();
-            let about = (found.value.clone(), found.variant.as_deref(), found.reason.as_str(), metadata("rule"), metadata("bucket"));
+            let about = (
+                found.value.clone(),
+                found.variant.as_deref(),
+                found.reason.as_str(),
+                metadata("rule"),
+                metadata("bucket"),
+            );
             let bucket = case.get("bucket").cloned().unwrap_or_default();
             let value = wanted(kind, &case["value"]);
-            assert_eq!(about, (value, text(&case["variant"]), text(&case["reason"]).unwrap(), case["rule"].clone(), bucket), "{case}");
+            assert_eq!(
+                about,
+                (value, text(&case["variant"]), text(&case["reason"]).unwrap(), case["rule"].clone(), bucket),
+                "{case}"
+            );
         }
     }
 }
@@ -129,7 +153,11 @@ fn failed_evaluations_are_what_the_corpus_says() {
         let is_kept = !case["one"].as_bool().unwrap();
         let found = ask(&client(), is_kept, "string", "f", &json!("d"), &json!("u"));
         let wanted = |wanted: &Value| {
-            (wanted["value"].clone(), wanted["reason"].as_str().unwrap().to_owned(), text(&wanted["error"]).map(str::to_owned))
+            (
+                wanted["value"].clone(),
+                wanted["reason"].as_str().unwrap().to_owned(),
+                text(&wanted["error"]).map(str::to_owned),
+            )
         };
         assert_eq!((found.value, found.reason, found.error.map(str::to_owned)), wanted(case), "{case}");
         if !case["kept"].is_null() {

@@ -77,8 +77,13 @@ fn an_idle_context_is_asked_anew_after_a_change() {
 fn without_events_an_answer_is_renewed_when_it_is_old() {
     let server = server();
     server.serve("ageing", "old");
-    let client =
-        Client::builder().url(server.url()).token(&server.admin_token).events(false).max_age(Duration::from_millis(200)).build().unwrap();
+    let client = Client::builder()
+        .url(server.url())
+        .token(&server.admin_token)
+        .events(false)
+        .max_age(Duration::from_millis(200))
+        .build()
+        .unwrap();
     assert_eq!(client.string("ageing", "?", 1), "old");
     server.serve("ageing", "new");
     eventually("the new value", || client.string("ageing", "?", 1) == "new");
@@ -89,7 +94,8 @@ fn without_events_an_answer_is_renewed_when_it_is_old() {
 fn ten_thousand_evaluations_from_fifty_threads() {
     let server = server();
     let client = client(&server);
-    let ask = |number: u64| (0..200).filter(|n| client.boolean("conformance-boolean", false, (number + n) % 40)).count();
+    let ask =
+        |number: u64| (0..200).filter(|n| client.boolean("conformance-boolean", false, (number + n) % 40)).count();
     let right: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..50).map(|number| scope.spawn(move || ask(number))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
@@ -135,7 +141,10 @@ fn a_server_that_is_killed_and_restarted() {
     eventually("the stream's end", || !client.inner().flags.has_stream());
     assert_eq!(client.string("f", "?", "1"), "first");
     let details = client.details("f", "?".to_owned(), "somebody else");
-    assert_eq!((details.value.as_str(), details.reason, details.error_code), ("?", Reason::Error, Some(ErrorCode::ProviderNotReady)));
+    assert_eq!(
+        (details.value.as_str(), details.reason, details.error_code),
+        ("?", Reason::Error, Some(ErrorCode::ProviderNotReady))
+    );
     let flags = &client.inner().flags;
     let old = flags.find("1").unwrap().aged(100.0);
     flags.put("1", old);
@@ -193,7 +202,13 @@ fn what_is_known_is_written_without_a_close() {
 #[test]
 fn a_server_that_hangs_costs_one_caller_one_timeout() {
     let fake = FakeServer::start(|_| Told::Silent);
-    let client = Client::builder().url(fake.url()).token("co_x").timeout(Duration::from_millis(500)).events(false).build().unwrap();
+    let client = Client::builder()
+        .url(fake.url())
+        .token("co_x")
+        .timeout(Duration::from_millis(500))
+        .events(false)
+        .build()
+        .unwrap();
     let began = Instant::now();
     let details = client.details("f", true, "1");
     assert_eq!((details.value, details.error_code), (true, Some(ErrorCode::ProviderNotReady)));
@@ -215,7 +230,10 @@ fn a_server_that_hangs_costs_one_caller_one_timeout() {
 }
 
 /// A server for one connection after the other.
-fn raw(connections: usize, answer: impl Fn(&mut std::net::TcpStream) -> std::io::Result<()> + Send + 'static) -> String {
+fn raw(
+    connections: usize,
+    answer: impl Fn(&mut std::net::TcpStream) -> std::io::Result<()> + Send + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -235,7 +253,8 @@ fn a_server_that_answers_drop_by_drop_is_given_up_in_time() {
         }
         Ok(())
     });
-    let client = Client::builder().url(url).token("co_x").timeout(Duration::from_millis(500)).events(false).build().unwrap();
+    let client =
+        Client::builder().url(url).token("co_x").timeout(Duration::from_millis(500)).events(false).build().unwrap();
     let began = Instant::now();
     assert_eq!(client.details("f", true, "1").error_code, Some(ErrorCode::ProviderNotReady));
     assert!(began.elapsed() < Duration::from_secs(5));
@@ -243,9 +262,11 @@ fn a_server_that_answers_drop_by_drop_is_given_up_in_time() {
 
 #[test]
 fn half_an_answer_is_none() {
-    for half in ["Content-Length: 100\r\n\r\n{\"flags\":[]}", "Transfer-Encoding: chunked\r\n\r\nc\r\n{\"flags\":[]}\r\n"] {
+    for half in
+        ["Content-Length: 100\r\n\r\n{\"flags\":[]}", "Transfer-Encoding: chunked\r\n\r\nc\r\n{\"flags\":[]}\r\n"]
+    {
         let url = raw(2, move |socket| {
-            socket.read(&mut [0; 65536])?;
+            let _ = socket.read(&mut [0; 65536])?;
             socket.write_all(format!("HTTP/1.1 200 OK\r\n{half}").as_bytes())
         });
         let client = Client::builder().url(url).token("co_x").events(false).build().unwrap();
@@ -261,12 +282,15 @@ fn answers_of_every_shape_are_read() {
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
         format!("HTTP/1.0 200 OK\r\n\r\n{body}"),
         format!("HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200\r\nConnection: close\r\n\r\n{body}"),
-        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na;x=y\r\n{one}\r\n{:X}\r\n{rest}\r\n0\r\nT: x\r\n\r\n", rest.len()),
+        format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na;x=y\r\n{one}\r\n{:X}\r\n{rest}\r\n0\r\nT: x\r\n\r\n",
+            rest.len()
+        ),
     ];
     for shape in shapes {
         let sent = shape.clone();
         let url = raw(1, move |socket| {
-            socket.read(&mut [0; 65536])?;
+            let _ = socket.read(&mut [0; 65536])?;
             socket.write_all(sent.as_bytes())
         });
         let client = Client::builder().url(url).token("co_x").events(false).build().unwrap();
@@ -320,7 +344,13 @@ fn contexts() {
 fn settings_that_make_no_sense_are_told_at_once() {
     let usual = || Client::builder().url("http://127.0.0.1:1").token("co_x");
     assert!(usual().build().is_ok());
-    let wrong = [usual().url(""), usual().url("flags.example.com"), usual().url("ftp://x"), usual().token("a b"), usual().token("a\nb")];
+    let wrong = [
+        usual().url(""),
+        usual().url("flags.example.com"),
+        usual().url("ftp://x"),
+        usual().token("a b"),
+        usual().token("a\nb"),
+    ];
     for wrong in wrong.into_iter().chain([usual().timeout(Duration::ZERO)]) {
         assert!(wrong.build().is_err());
     }

@@ -12,5 +12,15 @@
 #[path = "../support.rs"]
 mod support;
 
+mod change;
 mod corpus;
+mod database;
 mod flags;
+mod gates;
+mod migrator;
+#[cfg(feature = "open-feature")]
+mod open_feature;
+mod requests;
+mod tasks;
+#[cfg(feature = "tls")]
+mod tls;

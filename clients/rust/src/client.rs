@@ -240,7 +240,7 @@ impl Client {
         self.0.flags.evaluate_now(key, default, &context.into())
     }
 
-    /// Calls a function, on a thread of the client's, whenever the server tells of a change.
+    /// Calls a function, on a thread of the client's, whenever the server tells of a change. A client that it owned would never end.
     pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
         write(&self.0.listeners.all).push(Arc::new(listener));
     }

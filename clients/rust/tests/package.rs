@@ -95,7 +95,7 @@ fn the_package_builds_in_an_empty_project_and_the_examples_work_as_they_stand() 
     let empty = directory.file("empty");
     project(&empty, &package, &programs);
     let target = directory.file("built");
-    cargo(&["build", "--quiet", "--offline", "--target-dir", target.to_str().unwrap()], &empty);
+    cargo(&["build", "--quiet", "--target-dir", target.to_str().unwrap()], &empty);
 
     let server = prepared();
     let run = |number: usize| {

@@ -165,6 +165,7 @@ fn address(subject: &str) -> Option<String> {
     let (kind, name) = subject.split_once('/')?;
     let page = match kind {
         "change" => "changes",
+        "cohort" => "cohorts",
         "job" => "jobs",
         _ => return None,
     };

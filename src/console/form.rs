@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
 use actix_web::http::header::ORIGIN;
 use actix_web::web::{Data, Form};
 use actix_web::{FromRequest, HttpRequest};
@@ -18,11 +19,19 @@ use crate::http::problem::{Code, Problem};
 /// The longest text that a form takes, in characters.
 const TEXT_MAX: usize = 500;
 
+/// The most that a form may have, in bytes as they are sent: some ten thousand ids that are typed or pasted.
+pub const FORM_BYTES_MAX: usize = 1 << 20;
+
 /// The fields of a form, in their order.
 #[derive(Debug, Default)]
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    #[must_use]
+    pub fn new(fields: Vec<(String, String)>) -> Self {
+        Self(fields)
+    }
+
     /// What stands in a field; nothing if it is not there.
     #[must_use]
     pub fn raw(&self, name: &str) -> &str {
@@ -106,12 +115,17 @@ fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Re
     async move {
         match form.await {
             Ok(form) => Ok(Fields(form.into_inner())),
+            Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
+                let detail = "The form holds too much, so nothing was done. Many ids are uploaded as a file.";
+                Err(Problem::new(Code::TooLarge, detail))
+            }
             Err(error) => Err(Problem::new(Code::InvalidRequest, format!("The form cannot be read: {error}."))),
         }
     }
 }
 
-fn check_token(fields: &Fields, secret: &str) -> Result<(), Problem> {
+/// Whether a form carries the token of who sends it.
+pub fn check_token(fields: &Fields, secret: &str) -> Result<(), Problem> {
     let is_ours = bool::from(fields.raw("csrf").as_bytes().ct_eq(form_token(secret).as_bytes()));
     if is_ours { Ok(()) } else { Err(not_ours()) }
 }
@@ -122,7 +136,7 @@ fn not_ours() -> Problem {
 }
 
 /// A browser says from where a form was sent, and no page can make it say otherwise.
-fn check_origin(request: &HttpRequest) -> Result<(), Problem> {
+pub fn check_origin(request: &HttpRequest) -> Result<(), Problem> {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let origin = text(ORIGIN.as_str()).unwrap_or_default();

@@ -1,25 +1,29 @@
 //! Every path of the console.
 
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, FormConfig, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::answer::protect;
+use super::form::FORM_BYTES_MAX;
 use super::page::{base, see_other};
 use super::worker_gates as gates;
 use super::{
     assets, assignment_move, assignments, audit, change, changes, jobs, live, pauses, settings, sign_in, stages,
     tokens, works,
 };
+use super::{cohort, cohort_edit, cohort_history, cohort_staged, cohort_upload, cohorts};
 use super::{report, report_explanations as explanations, report_files, report_list};
 use crate::http::paths::path;
 use crate::http::problem::{Code, Problem};
+use crate::primitives::CohortName;
 
 /// Registers the console on an app that has `web::Data<AppState>`.
 #[rustfmt::skip]
 pub fn configure(config: &mut ServiceConfig) {
     let console = web::scope("/console")
         .wrap(from_fn(protect))
+        .app_data(FormConfig::default().limit(FORM_BYTES_MAX))
         .service(path("").get(home).service())
         .service(path("/").get(home).service())
         .service(path("/assets/{file}").get(assets::get).service())
@@ -39,6 +43,19 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/explanations").get(explanations::list).post(explanations::create).service())
         .service(path("/changes/{name}/explanations/new").get(explanations::form).service())
         .service(path("/changes/{name}/explanations/{id}/withdraw").get(explanations::withdraw_page).post(explanations::withdraw).service())
+        .service(path("/cohorts").get(cohorts::page).post(cohorts::create).service())
+        .service(path("/cohorts/{name}").get(cohort::page).service())
+        .service(path("/cohorts/{name}/download").get(cohort::download).service())
+        .service(path("/cohorts/{name}/ids").get(to_cohort).post(cohort_edit::ids).service())
+        .service(path("/cohorts/{name}/edit").get(cohort_edit::edit_page).post(cohort_edit::edit).service())
+        .service(path("/cohorts/{name}/remove").get(cohort_edit::remove_page).post(cohort_edit::remove).service())
+        .service(path("/cohorts/{name}/upload").get(cohort_upload::page).post(cohort_upload::take).service())
+        .service(path("/cohorts/{name}/staged/{id}").get(cohort_staged::page).service())
+        .service(path("/cohorts/{name}/staged/{id}/activate").get(cohort_staged::page).post(cohort_staged::activate).service())
+        .service(path("/cohorts/{name}/staged/{id}/drop").get(cohort_staged::page).post(cohort_staged::drop_it).service())
+        .service(path("/cohorts/{name}/history").get(cohort_history::page).service())
+        .service(path("/cohorts/{name}/history/{generation}").get(cohort_history::one).service())
+        .service(path("/cohorts/{name}/history/{generation}/restore").get(cohort_history::restore_page).post(cohort_history::restore).service())
         .service(path("/gates").get(gates::page).service())
         .service(path("/all-gates/pause").get(to_gates).post(gates::pause_all).service())
         .service(path("/all-gates/resume").get(to_gates).post(gates::resume_all).service())
@@ -68,6 +85,10 @@ async fn home(request: HttpRequest) -> HttpResponse {
 /// Where somebody ends who reloads the answer to a form that was refused.
 async fn to_gates(request: HttpRequest) -> HttpResponse {
     see_other(&format!("{}/gates", base(&request)))
+}
+
+async fn to_cohort(request: HttpRequest, name: Path<CohortName>) -> HttpResponse {
+    see_other(&format!("{}/cohorts/{name}", base(&request)))
 }
 
 async fn nothing_here() -> Result<HttpResponse, Problem> {

@@ -16,7 +16,7 @@
 //! | `bulk_move` | moving many groups, inheriting a side after a split |
 //! | `list` | pages, counts, history |
 //! | `explain`, `charge` | why a user, and a charge, is on a side |
-//! | `preview`, `payers` | who would move if a flag were another |
+//! | `preview`, `reach`, `payers` | who would move if a flag were another, how far a cohort reaches |
 //! | `overview` | what a server knows of the changes for its metrics |
 //! | `stage` | a change's move from stage to stage, with its gates |
 
@@ -35,6 +35,7 @@ mod overview;
 mod payers;
 mod preview;
 mod question;
+mod reach;
 mod record;
 mod routed;
 mod side;
@@ -52,6 +53,7 @@ pub use moves::{Move, MoveReceipt, move_group, release};
 pub use overview::{ChangeSides, Overview, ReportFindings};
 pub use preview::{ChangePreview, Counted, Plan, Preview};
 pub use question::{Answer, Because, Question, Router};
+pub use reach::reach;
 pub use routed::RoutedChange;
 pub use side::{GroupId, Side};
 pub use stage::{StageError, StageMove, Wish, change_stage, evaluate_gates};

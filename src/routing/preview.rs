@@ -13,8 +13,8 @@ use super::decide::Decider;
 use super::error::RoutingError;
 use super::explain::Peek;
 use super::groups::{GroupLookup, Widened};
-use super::payers::count_payers;
 use super::question::Router;
+use super::reach;
 use super::record::sides_of;
 use super::routed::{Hold, RoutedChange, lock_standing};
 use super::side::{GroupId, Side};
@@ -28,8 +28,6 @@ use crate::primitives::{ChangeName, FlagKey, Instant, Period};
 
 /// Groups whose recorded sides are asked for by one statement.
 const BATCH_GROUPS: usize = 10_000;
-/// The payers of a cohort's groups are counted up to so many groups.
-const COUNTED_GROUPS_MAX: usize = 10_000;
 
 /// A flag as it is and as it would be.
 #[derive(Debug, Clone)]
@@ -267,11 +265,7 @@ impl Widening {
         for name in names {
             let Some(cohort) = snapshot.find_cohort(name.as_str()).and_then(|at| snapshot.cohort(at)) else { continue };
             let widened = self.widen(connection, cohort)?;
-            let payers = match widened.groups.len() {
-                0..=COUNTED_GROUPS_MAX => Some(count_payers(connection, change, widened.groups.iter())?),
-                _ => None,
-            };
-            told.push(WidenedCohort::new(cohort, &widened, payers));
+            told.push(reach::told(connection, change, cohort, &widened)?);
         }
         Ok(told)
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::protection::Guard;
 use super::{StoreError, flags};
 use crate::database::DatabaseConnection;
-use crate::flags::{Flag, FlagDraft};
+use crate::flags::{Flag, FlagDraft, ProtectionDraft};
 use crate::primitives::{CohortName, FlagKey};
 
 /// The protected flags whose answers depend on this flag's, without itself.
@@ -23,6 +23,14 @@ pub(super) fn of_cohort(connection: &mut DatabaseConnection, name: &CohortName) 
     reached(connection, &naming, |flag| {
         flag.rules.iter().any(|rule| rule.cohort.as_deref() == name || rule.except_cohort.as_deref() == name)
     })
+}
+
+/// The protected flags that an edit of this cohort's ids reaches, each with what it asks.
+pub fn protections_of_cohort(
+    connection: &mut DatabaseConnection,
+    name: &CohortName,
+) -> Result<Vec<(FlagKey, ProtectionDraft)>, StoreError> {
+    Ok(of_cohort(connection, name)?.into_iter().map(|guard| (guard.flag, guard.protection)).collect())
 }
 
 /// The protected ones of those that `directly` is true of, and of those that depend on them. `naming` is a text that the JSON

@@ -11,7 +11,7 @@ pub mod cohort_memory;
 pub mod cohort_merge;
 pub mod cohort_staging;
 pub mod cohorts;
-mod dependents;
+pub mod dependents;
 mod edge_memory;
 pub mod edges;
 mod error;

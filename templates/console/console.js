@@ -17,6 +17,18 @@ addEventListener('pageshow', () => {
   }
 });
 
+// On a phone the navigation is a row that slides: it begins where one is.
+document.querySelector('.bar nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+
+// A file that the server would refuse is not sent first.
+for (const form of document.querySelectorAll('form[data-bytes-max]')) {
+  const [file, warning] = [form.querySelector('[type=file]'), form.querySelector('[data-too-large]')];
+  file.addEventListener('change', () => {
+    warning.hidden = !(file.files[0]?.size > Number(form.dataset.bytesMax));
+    file.setCustomValidity(warning.hidden ? '' : warning.textContent);
+  });
+}
+
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
 const tellTimes = (part) => {
   for (const time of part.querySelectorAll('time[datetime]')) time.title = local.format(new Date(time.dateTime));

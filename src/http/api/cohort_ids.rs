@@ -90,7 +90,7 @@ pub async fn ids(
 }
 
 /// All ids of a generation. Its leaves never change, so each piece is read by itself and no transaction waits for the client.
-fn export(state: &AppState, name: CohortName, generation: i64, format: ExportFormat) -> HttpResponse {
+pub fn export(state: &AppState, name: CohortName, generation: i64, format: ExportFormat) -> HttpResponse {
     let (sender, receiver) = mpsc::channel(2);
     let disposition = format!("attachment; filename=\"{name}.{}\"", format.ending());
     let state = state.clone();
@@ -207,7 +207,7 @@ async fn one(
         .await
 }
 
-fn format_named(name: &str) -> Result<ExportFormat, Problem> {
+pub fn format_named(name: &str) -> Result<ExportFormat, Problem> {
     ExportFormat::ALL.into_iter().find(|format| format.as_str() == name).ok_or_else(|| {
         let detail = format!("`format={}` is none of lines, csv and ndjson.", shortened(name));
         Problem::new(Code::InvalidQuery, detail)

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path, Payload, Query};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use futures_core::Stream;
@@ -120,6 +120,7 @@ impl FromRequest for Sent {
 
     fn from_request(request: &HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
         let read = |payload: &mut actix_web::dev::Payload| {
+            check_length(request)?;
             Ok(Self {
                 name: Path::<CohortName>::from_request(request, payload).into_inner()?.into_inner(),
                 seen: IfMatch::from_request(request, payload).into_inner()?,
@@ -129,6 +130,17 @@ impl FromRequest for Sent {
             })
         };
         std::future::ready(read(payload))
+    }
+}
+
+/// A body that says how long it is is refused before any of it has been read.
+fn check_length(request: &HttpRequest) -> Result<(), Problem> {
+    let told = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    match told {
+        Some(bytes) if bytes > UPLOAD_BYTES_MAX => {
+            Err(unusable(UnusableUpload::TooLarge { max: u64::try_from(UPLOAD_BYTES_MAX).unwrap_or(u64::MAX) }))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -170,8 +182,8 @@ async fn take(
 ) -> Result<HttpResponse, Problem> {
     let name = sent.name.clone();
     state.blocking(move |state| Ok(state.store().read(|conn| cohorts::get(conn, &name)).map(drop)?)).await?;
-    let upload =
-        received(&state, &sent, body).await?.with_at_most_rejected(sent.query.max_rejected).map_err(unusable)?;
+    let received = receive(&state, (sent.format, sent.is_gzip), body).await?;
+    let upload = received.with_at_most_rejected(sent.query.max_rejected).map_err(unusable)?;
     let Sent { name, seen, query, .. } = sent;
     if query.dry_run {
         let look = move |state: &AppState| {
@@ -222,10 +234,13 @@ enum Piece {
     End,
 }
 
-/// Reads the body on a thread that may wait, while it comes in. If the connection breaks, nothing of it is used.
-async fn received(state: &AppState, sent: &Sent, mut body: Payload) -> Result<Upload, Problem> {
+/// Reads a body, or a part of one, on a thread that may wait, while it comes in. If it breaks off, nothing of it is used.
+pub async fn receive<E: std::fmt::Display>(
+    state: &AppState,
+    (format, is_gzip): (UploadFormat, bool),
+    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+) -> Result<Upload, Problem> {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    let (format, is_gzip) = (sent.format, sent.is_gzip);
     let reading = state.blocking(move |_| read_all(receiver, format, is_gzip));
     let pumping = async move {
         loop {

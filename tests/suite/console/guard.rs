@@ -99,6 +99,7 @@ fn a_viewer_is_offered_nothing_that_would_fail_and_cannot_do_it_anyway() {
 fn every_answer_keeps_other_sites_and_inline_script_out() {
     each_database(|database| {
         let console = with_change(&database);
+        assert_eq!(console.api("POST", "/api/v1/cohorts", r#"{"name":"beta"}"#).status, 201);
         let (admin, nobody) = (console.signed_in(Role::Admin), console.browser());
         let paths = [
             "/console",
@@ -112,6 +113,14 @@ fn every_answer_keeps_other_sites_and_inline_script_out() {
             "/console/changes/billing-allocation/assignments",
             "/console/changes/billing-allocation/assignments/group?id=7",
             "/console/changes/billing-allocation/start/verify",
+            "/console/cohorts",
+            "/console/cohorts/beta",
+            "/console/cohorts/beta/edit",
+            "/console/cohorts/beta/remove",
+            "/console/cohorts/beta/upload",
+            "/console/cohorts/beta/history",
+            "/console/cohorts/not-there",
+            "/console/cohorts/%00/history",
             "/console/reports",
             "/console/audit",
             "/console/audit/verification",

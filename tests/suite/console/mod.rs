@@ -2,10 +2,11 @@
 
 mod assignments;
 mod audit;
-mod changes;
+pub mod changes;
+mod cohorts;
 mod guard;
 mod live;
-mod reports;
+pub mod reports;
 mod sessions;
 mod settings;
 mod token_pages;
@@ -30,7 +31,7 @@ use changeover::store::{Memory, Origin, Store};
 use crate::support::TestDatabase;
 
 const HOST: &str = "changeover.test";
-const FILE: &str = include_str!("../../../examples/video-hosting/change.toml");
+pub const FILE: &str = include_str!("../../../examples/video-hosting/change.toml");
 
 /// A server with its console, and a token for each role.
 pub struct Console {
@@ -100,6 +101,10 @@ impl Console {
 
     /// Sends one request.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Page {
+        self.send_bytes(method, path, headers, body.as_bytes())
+    }
+
+    pub fn send_bytes(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Page {
         actix_web::rt::System::new().block_on(async {
             let app = App::new().app_data(web::Data::new(self.state.clone())).configure(configure);
             let app = test::init_service(app.configure(console::configure)).await;

@@ -48,13 +48,13 @@ test('an admin fills a cohort from a file and brings earlier ids back', async ()
   assert.match(await text(page), /2 ids/);
   const took = await upload(page, 'beta-testers', file);
   assert.ok(took < 5000, `an upload of ten thousand took ${took} ms`);
-  assert.match(await text(page), /10 000 ids would come/);
+  assert.match(await text(page), /10,000 ids would come/);
   assert.match(await text(page), /Line 10003 has a control character/);
   await walk.look(page, 'cohort-staged');
   await page.type('main #reason', 'looks right');
   await press(page, 'main form button');
   assert.match(await text(page), /The upload is activated/);
-  assert.match(await text(page), /10 000 ids/);
+  assert.match(await text(page), /10,000 ids/);
   await page.type('#id', '4711');
   await press(page, '#look button');
   assert.match(await text(page), /4711 is in the cohort/);
@@ -117,7 +117,7 @@ test('the same without script', async () => {
   await walk.signIn(page, 'admin');
   await make(page, 'without-script', 'made without script');
   await upload(page, 'without-script', file);
-  assert.match(await text(page), /10 000 ids would come/);
+  assert.match(await text(page), /10,000 ids would come/);
   await page.type('main #reason', 'no');
   await press(page, 'button.dangerous');
   assert.match(await text(page), /The upload is dropped/);

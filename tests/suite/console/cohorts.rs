@@ -131,15 +131,15 @@ fn an_upload_is_looked_at_and_then_activated_or_dropped() {
         let path = staged.location().to_owned();
         let page = admin.get(&path);
         for said in [
-            "10 001",
+            "10,001",
             ">1</dd>",
             "1 line",
             "Line 10003 has a control character",
-            "9 998 ids would come",
+            "9,998 ids would come",
             "1 id would go",
             "and 9898 more",
             "the list of November",
-            "10 000 ids",
+            "10,000 ids",
         ] {
             assert!(page.has(said), "{said}: {}", page.html);
         }
@@ -155,7 +155,7 @@ fn an_upload_is_looked_at_and_then_activated_or_dropped() {
         assert_eq!(ids(&console).lines().count(), 10_000);
         assert_eq!(admin.get(&path).status, 404, "it is gone");
         let pages = admin.get(BETA);
-        assert!(pages.has("10 000 ids") && pages.has("Further ids") && pages.has("upload activated"), "{}", pages.html);
+        assert!(pages.has("10,000 ids") && pages.has("Further ids") && pages.has("upload activated"), "{}", pages.html);
 
         let first = admin.upload("remove", "ids.txt", b"10\n11\n").location().to_owned();
         let second = admin.upload("add", "more.ndjson.gz", &packed(b"{\"id\": \"x\"}\n\"y\"\n")).location().to_owned();
@@ -257,7 +257,7 @@ fn earlier_generations_are_compared_and_brought_back() {
 /// A flag that routes the example's change, or none, by the cohort `beta`.
 fn flag(change: &str, protection: &str) -> String {
     format!(
-        r#"{{"key": "billing-allocation", "type": "string", "variants": {{"old": "old", "new": "new"}}, "default_variant": "old",
+        r#"{{"key": "billing-allocation", "type": "string", "variants": {{"old": "old", "new": "new"}}, "default_variant": "old", "off_variant": "old",
             "rules": [{{"cohort": "beta", "serve": {{"variant": "new"}}}}]{change}{protection}}}"#
     )
 }
@@ -270,7 +270,7 @@ fn who_uses_it_and_which_groups_it_reaches_is_told() {
         let install = serde_json::json!({ "file": FILE }).to_string();
         assert_eq!(console.api("POST", "/api/v1/changes", &install).status, 201);
         let body = flag(r#", "change": "billing-allocation""#, "");
-        let put = console.api("PUT", "/api/v1/flags/billing-allocation", &body);
+        let put = console.api("POST", "/api/v1/flags", &body);
         assert!(put.status < 300, "{}", put.html);
         let admin = console.signed_in(Role::Admin);
         admin.decide(&format!("{BETA}/ids"), &[("ids", "1\n2\nnobody"), ("mode", "add")]);
@@ -292,7 +292,7 @@ fn a_cohort_of_a_protected_flag_takes_two_persons() {
     each_database(|database| {
         let console = with_beta(&database);
         let body = flag("", r#", "protection": {"two_person": true}"#);
-        let put = console.api("PUT", "/api/v1/flags/billing-allocation", &body);
+        let put = console.api("POST", "/api/v1/flags", &body);
         assert!(put.status < 300, "{}", put.html);
         let admin = console.signed_in(Role::Admin);
         let page = admin.get(BETA);

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::flag_history::shares_text;
 use super::{Output, table};
 use crate::flags::Flag;
+use crate::flags::words::{serves, who};
 use crate::http::api::List;
 use crate::http::api::flags::{FlagAnswer, FlagQuery};
 use crate::store::flags::{self, StoredFlag};
@@ -114,55 +114,6 @@ fn text(stored: &StoredFlag) -> String {
     text
 }
 
-/// A rule in one line, if the value is one.
-pub fn rule_text(rule: &Value) -> Option<String> {
-    rule.get("serve")?;
-    Some(format!("{}: {}", who(rule), serves(rule)).replace('\n', " "))
-}
-
 fn description(rule: &Value) -> String {
     rule.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// Whom a rule is for.
-fn who(rule: &Value) -> String {
-    let mut parts = Vec::new();
-    for (name, before) in [("cohort", "in the cohort "), ("except_cohort", "not in the cohort ")] {
-        parts.extend(rule.get(name).and_then(Value::as_str).map(|cohort| format!("{before}{cohort}")));
-    }
-    parts.extend(rule.get("clauses").and_then(Value::as_array).into_iter().flatten().map(clause));
-    if parts.is_empty() { String::from("everybody") } else { parts.join("\nand ") }
-}
-
-fn clause(clause: &Value) -> String {
-    let word = |name: &str| clause.get(name).and_then(Value::as_str).unwrap_or_default();
-    let is = |name: &str| clause.get(name) == Some(&Value::Bool(true));
-    let values =
-        clause.get("value").into_iter().chain(clause.get("values").and_then(Value::as_array).into_iter().flatten());
-    let values: Vec<String> = values.map(Value::to_string).collect();
-    let not = if is("negate") { "not " } else { "" };
-    let case = if is("ignore_case") { " (in any case)" } else { "" };
-    let text =
-        format!("{} {not}{} {}{case}", word("attribute"), word("operator").replace('_', " "), values.join(" or "));
-    text.trim_end().to_owned()
-}
-
-/// What a rule serves.
-fn serves(rule: &Value) -> String {
-    let Some(serve) = rule.get("serve") else { return String::new() };
-    if let Some(variant) = serve.get("variant").and_then(Value::as_str) {
-        return variant.to_owned();
-    }
-    if let Some(steps) = serve.get("schedule").and_then(Value::as_array) {
-        let word = |step: &Value, name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let steps: Vec<String> =
-            steps.iter().map(|step| format!("{} from {}", word(step, "variant"), word(step, "from"))).collect();
-        return steps.join("\n");
-    }
-    let Some(rollout) = serve.get("rollout") else { return serve.to_string() };
-    let shares = rollout.get("ranges").and_then(shares_text).unwrap_or_default();
-    match rollout.get("attribute").and_then(Value::as_str) {
-        None | Some("targetingKey") => shares,
-        Some(attribute) => format!("{shares}, by {attribute}"),
-    }
 }

@@ -166,6 +166,8 @@ fn address(subject: &str) -> Option<String> {
     let page = match kind {
         "change" => "changes",
         "cohort" => "cohorts",
+        "flag" => "flags",
+        "proposal" => "proposals",
         "job" => "jobs",
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! The charts of a change's page: drift, what waits, sides, mismatches that applications observe, and evaluations of its flag.
+//! The chart of a flag's page, and those of a change's: drift, what waits, sides, mismatches that applications observe, and evaluations of its flag.
 
 use std::collections::BTreeMap;
 
@@ -85,6 +85,37 @@ pub fn charts(state: &AppState, name: &ChangeName, flag: Option<&FlagKey>, step:
             .collect(),
         )
     })?)
+}
+
+/// How often a flag was evaluated, for a day or for thirty.
+pub fn flag_chart(state: &AppState, flag: &FlagKey, step: Step) -> Result<Chart, Problem> {
+    let now = state.now();
+    let until = now.as_micros();
+    let points = with_zeros(evaluations(state, flag, step)?, until, step.micros());
+    let plan = Plan {
+        id: "evaluations",
+        title: "Evaluations",
+        what: "How often the flag was evaluated, by all servers together.",
+        lines: vec![Line { name: "Evaluations", points }],
+        from: until - step.kept_micros(),
+        until,
+        step: step.micros(),
+        told: grouped,
+    };
+    Ok(plan.drawn(now))
+}
+
+/// How often a flag was evaluated in the last 24 hours.
+pub fn evaluations_of_a_day(state: &AppState, flag: &FlagKey) -> Result<i64, Problem> {
+    let since = state.now().as_micros() - Step::Fine.kept_micros();
+    let points = evaluations(state, flag, Step::Fine)?;
+    Ok(points.iter().filter(|(at, _)| *at >= since).map(|(_, count)| *count).sum())
+}
+
+fn evaluations(state: &AppState, flag: &FlagKey, step: Step) -> Result<Vec<(i64, i64)>, Problem> {
+    let subject = format!("flag/{flag}");
+    let found = state.store().read(|conn| series::list(conn, &subject, Measure::Evaluations, step))?;
+    Ok(found.into_iter().map(|(at, value)| (at.as_micros(), value)).collect())
 }
 
 /// Where nothing was counted, nothing happened.

@@ -70,6 +70,7 @@ fn section(path: &str) -> String {
     let (first, third) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
     match (first, third) {
         ("changes", "reports" | "explanations") => String::from("reports"),
+        ("new-flag" | "proposals", _) => String::from("flags"),
         ("all-gates", _) => String::from("gates"),
         ("jobs", _) => String::from("changes"),
         (first, _) => first.to_owned(),

@@ -7,13 +7,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::answer::protect;
 use super::form::FORM_BYTES_MAX;
 use super::page::{base, see_other};
+use super::words::in_address;
 use super::worker_gates as gates;
 use super::{
     assets, assignment_move, assignments, audit, change, changes, jobs, live, pauses, settings, sign_in, stages,
     tokens, works,
 };
 use super::{cohort, cohort_edit, cohort_history, cohort_staged, cohort_upload, cohorts};
+use super::{flag, flag_edit, flag_explain, flag_history, flag_rollout, flag_switch, flags, proposals};
 use super::{report, report_explanations as explanations, report_files, report_list};
+use crate::http::input::ShortText;
 use crate::http::paths::path;
 use crate::http::problem::{Code, Problem};
 use crate::primitives::CohortName;
@@ -56,6 +59,21 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/cohorts/{name}/history").get(cohort_history::page).service())
         .service(path("/cohorts/{name}/history/{generation}").get(cohort_history::one).service())
         .service(path("/cohorts/{name}/history/{generation}/restore").get(cohort_history::restore_page).post(cohort_history::restore).service())
+        .service(path("/flags").get(flags::page).service())
+        .service(path("/flags/{key}").get(flag::page).service())
+        .service(path("/new-flag").get(flag_edit::new_page).post(flag_edit::create).service())
+        .service(path("/flags/{key}/edit").get(flag_edit::edit_page).post(flag_edit::replace).service())
+        .service(path("/flags/{key}/explain").get(flag_explain::page).service())
+        .service(path("/proposals").get(proposals::list).service())
+        .service(path("/proposals/{id}").get(proposals::page).service())
+        .service(path("/proposals/{id}/approve").get(to_proposal).post(proposals::approve).service())
+        .service(path("/proposals/{id}/reject").get(to_proposal).post(proposals::reject).service())
+        .service(path("/flags/{key}/kill").get(flag_switch::kill_page).post(flag_switch::kill).service())
+        .service(path("/flags/{key}/enable").get(flag_switch::enable_page).post(flag_switch::enable).service())
+        .service(path("/flags/{key}/rollout").get(flag_rollout::page).post(flag_rollout::step).service())
+        .service(path("/flags/{key}/history").get(flag_history::list).service())
+        .service(path("/flags/{key}/diff").get(flag_history::diff).service())
+        .service(path("/flags/{key}/history/{version}/restore").get(flag_history::restore_page).post(flag_history::restore).service())
         .service(path("/gates").get(gates::page).service())
         .service(path("/all-gates/pause").get(to_gates).post(gates::pause_all).service())
         .service(path("/all-gates/resume").get(to_gates).post(gates::resume_all).service())
@@ -89,6 +107,10 @@ async fn to_gates(request: HttpRequest) -> HttpResponse {
 
 async fn to_cohort(request: HttpRequest, name: Path<CohortName>) -> HttpResponse {
     see_other(&format!("{}/cohorts/{name}", base(&request)))
+}
+
+async fn to_proposal(request: HttpRequest, id: Path<ShortText>) -> HttpResponse {
+    see_other(&format!("{}/proposals/{}", base(&request), in_address(id.as_str())))
 }
 
 async fn nothing_here() -> Result<HttpResponse, Problem> {

@@ -15,6 +15,7 @@
 //! | `cohort_ids` | the ids of a cohort, exact and small |
 //! | `snapshot` | one version of everything, indexed |
 //! | `diff` | what differs between two versions of a flag |
+//! | `words` | rules, shares and differences as a person reads them |
 //! | `moves`, `subject` | who gets another variant than before; known subjects, a line each |
 //! | `stale` | which flags could go |
 //! | `constant` | whether everybody gets the same |
@@ -46,6 +47,7 @@ mod step;
 mod subject;
 mod validate;
 mod value;
+pub mod words;
 mod written;
 
 pub use bucket::{Algorithm, BUCKETS, UnknownAlgorithm};

@@ -40,6 +40,7 @@ mod record;
 mod routed;
 mod side;
 mod stage;
+mod told;
 
 pub use ask::{AnswerLine, AskError, Asked, Asking, BATCH_LINES, LINE_BYTES_MAX, Whose};
 pub use assign::{AssignReceipt, Assigning, WidenedCohort, assign, assign_watched, check_one_group_each};
@@ -57,3 +58,4 @@ pub use reach::reach;
 pub use routed::RoutedChange;
 pub use side::{GroupId, Side};
 pub use stage::{StageError, StageMove, Wish, change_stage, evaluate_gates};
+pub use told::{ToldLine, told};

@@ -12,12 +12,26 @@ use crate::primitives::Instant;
 /// evaluated, for `days` is among them.
 pub fn flags(connection: &mut DatabaseConnection, days: u16) -> Result<Vec<(StoredFlag, Vec<Stale>)>, StoreError> {
     let stored = flags::all(connection)?;
-    let keys: BTreeSet<String> = stored.iter().map(|flag| flag.key.clone()).collect();
+    let keys = stored.iter().map(|flag| flag.key.clone()).collect();
+    let found = judged(connection, stored, &keys, days)?;
+    Ok(found.into_iter().filter(|(_, reasons)| !reasons.is_empty()).collect())
+}
+
+/// These flags, each with why it could go or needs a look, if it does. `keys` are those of all flags.
+pub fn judged(
+    connection: &mut DatabaseConnection,
+    stored: Vec<StoredFlag>,
+    keys: &BTreeSet<String>,
+    days: u16,
+) -> Result<Vec<(StoredFlag, Vec<Stale>)>, StoreError> {
     let cohorts: BTreeSet<String> = cohorts::all(connection)?.into_iter().map(|cohort| cohort.name).collect();
     let usage = flag_usage::read(connection)?;
     let mut found = Vec::new();
     for stored in stored {
-        let Ok(flag) = stored.parse() else { continue };
+        let Ok(flag) = stored.parse() else {
+            found.push((stored, Vec::new()));
+            continue;
+        };
         let facts = Facts {
             now: now(),
             days,
@@ -28,9 +42,7 @@ pub fn flags(connection: &mut DatabaseConnection, days: u16) -> Result<Vec<(Stor
             is_flag: &|key| keys.contains(key),
         };
         let reasons = flag.stale(&facts);
-        if !reasons.is_empty() {
-            found.push((stored, reasons));
-        }
+        found.push((stored, reasons));
     }
     Ok(found)
 }

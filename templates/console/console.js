@@ -35,3 +35,11 @@ const tellTimes = (part) => {
 };
 tellTimes(document);
 document.addEventListener('renewed', (event) => tellTimes(event.detail));
+
+// A slider and the number beside it say the same.
+for (const number of document.querySelectorAll('input[data-slider]')) {
+  const slider = document.getElementById(number.dataset.slider);
+  if (!number.value) number.value = slider.value;
+  slider.addEventListener('input', () => { number.value = slider.value; });
+  number.addEventListener('input', () => { if (/^[0-9]+([.][0-9]+)?$/.test(number.value)) slider.value = number.value; });
+}

@@ -148,34 +148,52 @@ fn run(state: &AppState, key: &FlagKey, wish: PreviewWish, lines: Option<&[u8]>)
         return Err(invalid("Say over whom: one of `cohort`, `subjects` and `groups`, or a line for each subject."));
     }
     let snapshot = state.snapshot();
-    let plan = Plan::new(snapshot.clone(), proposed(state, key, &wish)?, state.now());
-    let mut counting = Counting {
-        state,
-        plan: &plan,
-        counted: Counted::default(),
-        batch: Vec::new(),
-        rejections: Rejections::default(),
-    };
+    let plan = Plan::new(snapshot, proposed(state, key, &wish)?, state.now());
+    let mut counting = Counting::new(state, &plan);
     if let Some(name) = &wish.cohort {
-        let missing = || StoreError::NotFound { what: "cohort", name: name.to_string() };
-        let cohort = snapshot.find_cohort(name.as_str()).and_then(|at| snapshot.cohort(at)).ok_or_else(missing)?;
-        for id in cohort.ids().iter() {
-            counting.add(Context::of(&id))?;
-        }
+        counting.add_cohort(name)?;
     }
     for (line, subject) in (1..).zip(wish.subjects.unwrap_or_default()) {
-        counting.add_line(line, &subject.to_string())?;
+        counting.add_line(line, context_of_line(&subject.to_string()))?;
     }
     for (line, text) in (2..).zip(lines.unwrap_or_default().split(|byte| *byte == b'\n')) {
-        counting.add_line(line, &String::from_utf8_lossy(text))?;
+        counting.add_line(line, context_of_line(&String::from_utf8_lossy(text)))?;
     }
     if wish.groups {
-        if plan.change().is_none() {
-            return Err(invalid(
-                "The flag routes no change, so it has no groups: name a `cohort`, or send `subjects`.",
-            ));
+        counting.add_groups()?;
+    }
+    counting.finish()
+}
+
+/// Over whom a flag is previewed.
+#[derive(Debug, Clone)]
+pub enum Over {
+    /// The ids of a cohort.
+    Cohort(CohortName),
+    /// These: a line each, an id as it is or a context as JSON.
+    Lines(String),
+    /// Every group of the flag's change.
+    Groups,
+}
+
+/// Who would move if `after` were the flag with its key. Nothing is written.
+pub fn preview_over(state: &AppState, after: Flag, over: &Over) -> Result<PreviewAnswer, Problem> {
+    let plan = Plan::new(state.snapshot(), after, state.now());
+    let mut counting = Counting::new(state, &plan);
+    match over {
+        Over::Cohort(name) => counting.add_cohort(name)?,
+        Over::Groups => counting.add_groups()?,
+        Over::Lines(text) => {
+            for (line, text) in (1..).zip(text.lines()) {
+                let text = text.trim();
+                let context = match text {
+                    "" => Ok(None),
+                    text if text.starts_with('{') => context_of_line(text),
+                    text => Ok(Some(Context::of(text))),
+                };
+                counting.add_line(line, context)?;
+            }
         }
-        plan.count_all_groups(state.app(), &mut counting.counted)?;
     }
     counting.finish()
 }
@@ -231,9 +249,30 @@ struct Counting<'a> {
     rejections: Rejections,
 }
 
-impl Counting<'_> {
-    fn add_line(&mut self, line: u64, text: &str) -> Result<(), Problem> {
-        match context_of_line(text) {
+impl<'a> Counting<'a> {
+    fn new(state: &'a AppState, plan: &'a Plan) -> Self {
+        let (counted, rejections) = (Counted::default(), Rejections::default());
+        Self { state, plan, counted, batch: Vec::new(), rejections }
+    }
+
+    fn add_cohort(&mut self, name: &CohortName) -> Result<(), Problem> {
+        let snapshot = self.state.snapshot();
+        let missing = || StoreError::NotFound { what: "cohort", name: name.to_string() };
+        let cohort = snapshot.find_cohort(name.as_str()).and_then(|at| snapshot.cohort(at)).ok_or_else(missing)?;
+        cohort.ids().iter().try_for_each(|id| self.add(Context::of(&id)))
+    }
+
+    fn add_groups(&mut self) -> Result<(), Problem> {
+        if self.plan.change().is_none() {
+            return Err(invalid(
+                "The flag routes no change, so it has no groups: name a `cohort`, or send `subjects`.",
+            ));
+        }
+        Ok(self.plan.count_all_groups(self.state.app(), &mut self.counted)?)
+    }
+
+    fn add_line(&mut self, line: u64, context: Result<Option<Context>, String>) -> Result<(), Problem> {
+        match context {
             Ok(None) => Ok(()),
             Ok(Some(context)) => self.add(context),
             Err(what) => {

@@ -16,35 +16,36 @@ use crate::http::state::AppState;
 use crate::primitives::Instant;
 use crate::store::proposals::{self, Person, Proposal, ProposedWrite, Written};
 use crate::store::protection::{self, Authority, Move};
+use crate::store::tokens::Token;
 use crate::store::{Origin, PageRequest, StoreError, flags};
 
 /// A write that waits for a second person, or waited.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProposalAnswer {
-    id: String,
+    pub id: String,
     /// What it is about: `flag/new-player`, or `import`.
-    subject: String,
+    pub subject: String,
     /// What stands in the audit log once it is done: `flag.replace`.
-    kind: String,
+    pub kind: String,
     /// `pending`, `approved`, `rejected`, `withdrawn` or `expired`.
     #[schema(value_type = String)]
-    state: &'static str,
-    proposed_by: String,
-    reason: String,
+    pub state: &'static str,
+    pub proposed_by: String,
+    pub reason: String,
     /// Limits on how many subjects move in an hour are set aside on approval.
     #[serde(rename = "override")]
-    overriding: bool,
+    pub overriding: bool,
     #[schema(value_type = String, format = DateTime)]
-    created_at: Instant,
+    pub created_at: Instant,
     #[schema(value_type = String, format = DateTime)]
-    expires_at: Instant,
+    pub expires_at: Instant,
     #[serde(skip_serializing_if = "Option::is_none")]
-    decided_by: Option<String>,
+    pub decided_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    decided_at: Option<Instant>,
+    pub decided_at: Option<Instant>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    decided_reason: Option<String>,
+    pub decided_reason: Option<String>,
 }
 
 /// A proposal with what it would do.
@@ -168,11 +169,23 @@ pub async fn write<T: Send + 'static>(
     asked: (bool, ShortText),
     work: impl FnMut(&mut DatabaseConnection, Authority, Origin<'_>) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<Written<T>, Problem> {
+    let (overriding, reason) = asked;
+    write_by(state, caller.token().clone(), (overriding, reason.as_str().to_owned()), work).await
+}
+
+/// [`write`], by the bearer of a token.
+pub async fn write_by<T: Send + 'static>(
+    state: &AppState,
+    token: Token,
+    asked: (bool, String),
+    work: impl FnMut(&mut DatabaseConnection, Authority, Origin<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> Result<Written<T>, Problem> {
     state
         .writing(move |state| {
             let (overriding, reason) = asked;
             let authority = Authority { overriding, ..Authority::ALONE };
-            Ok(proposals::write_or_propose(state.store(), person(&caller), (authority, reason.as_str()), work)?)
+            let person = Person { name: &token.name, token: Some(&token) };
+            Ok(proposals::write_or_propose(state.store(), person, (authority, reason.as_str()), work)?)
         })
         .await
 }

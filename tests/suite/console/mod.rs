@@ -4,6 +4,8 @@ mod assignments;
 mod audit;
 pub mod changes;
 mod cohorts;
+mod flag_words;
+mod flags;
 mod guard;
 mod live;
 pub mod reports;

@@ -47,7 +47,7 @@ pub struct Share {
     pub percent: Percent,
 }
 
-const PARTS: [&str; 4] = ["part-1", "part-2", "part-3", "part-4"];
+const COLOURS: [&str; 3] = ["part-2", "part-3", "part-4"];
 
 /// A flag's rules, from top to bottom.
 #[must_use]
@@ -70,7 +70,11 @@ fn bar(rule: &Value, flag: &Flag) -> Vec<Share> {
     let ranges = rule.pointer("/serve/rollout/ranges").and_then(shares).unwrap_or_default();
     let mut from = 0;
     let mut parts = Vec::new();
-    for (variant, class) in flag.variants().iter().zip(PARTS.into_iter().cycle()) {
+    let mut others = COLOURS.into_iter().cycle();
+    for variant in flag.variants() {
+        // What everybody else gets stands back.
+        let is_default = variant.name == *flag.default_variant();
+        let class = if is_default { "part-1" } else { others.next().unwrap_or("part-2") };
         let share = ranges.iter().find(|(name, size)| *name == variant.name.as_str() && *size > 0);
         let Some((_, size)) = share.copied() else { continue };
         let variant = variant.name.to_string();

@@ -16,6 +16,7 @@
 //! | `bulk_move` | moving many groups, inheriting a side after a split |
 //! | `list` | pages, counts, history |
 //! | `explain`, `charge` | why a user, and a charge, is on a side |
+//! | `told` | an explanation line by line, as the command line and the console have it |
 //! | `preview`, `reach`, `payers` | who would move if a flag were another, how far a cohort reaches |
 //! | `overview` | what a server knows of the changes for its metrics |
 //! | `stage` | a change's move from stage to stage, with its gates |

@@ -53,7 +53,7 @@ pub struct Moving {
 pub fn look(state: &AppState, flag: &Flag, after: Option<&Flag>, whom: &Whom) -> Look {
     let snapshot = state.snapshot();
     let is_change = after.unwrap_or(flag).change().or(flag.change()).is_some();
-    let (over, error) = match over(state, flag, is_change, whom) {
+    let (over, error) = match over(state, (flag, after.unwrap_or(flag)), is_change, whom) {
         Ok(over) => (over, None),
         Err(error) => (None, Some(error)),
     };
@@ -72,8 +72,8 @@ pub fn look(state: &AppState, flag: &Flag, after: Option<&Flag>, whom: &Whom) ->
     Look { is_change, cohorts, users: whom.users.clone(), found, error }
 }
 
-/// Over whom is said, or goes without saying: every group of a change, the first cohort that the flag names.
-fn over(state: &AppState, flag: &Flag, is_change: bool, whom: &Whom) -> Result<Option<Over>, String> {
+/// Over whom is said, or goes without saying: every group of a change, the first cohort that the flag names, as it is or as it would be.
+fn over(state: &AppState, (flag, after): (&Flag, &Flag), is_change: bool, whom: &Whom) -> Result<Option<Over>, String> {
     if !whom.users.trim().is_empty() {
         return Ok(Some(Over::Lines(whom.users.clone())));
     }
@@ -85,7 +85,7 @@ fn over(state: &AppState, flag: &Flag, is_change: bool, whom: &Whom) -> Result<O
                 let cohort = snapshot.find_cohort(name.as_str()).and_then(|at| snapshot.cohort(at));
                 cohort.is_some_and(|cohort| (1..=UNASKED_IDS_MAX).contains(&cohort.ids().len()))
             };
-            Ok(flag.cohorts().find(is_small).cloned().map(Over::Cohort))
+            Ok(flag.cohorts().chain(after.cohorts()).find(is_small).cloned().map(Over::Cohort))
         }
         name => name.parse().map(|name| Some(Over::Cohort(name))).map_err(|_| format!("`{name}` is no cohort's name.")),
     }

@@ -86,12 +86,14 @@ pub struct Part {
     field: Field,
     /// What was read ahead.
     first: Option<Bytes>,
+    /// Its end was read: the field must not be asked again.
+    is_over: bool,
 }
 
 impl Part {
     fn of(field: Field) -> Self {
         let file_name = field.content_disposition().and_then(|told| told.get_filename()).unwrap_or_default().to_owned();
-        Self { name: field.name().unwrap_or_default().to_owned(), file_name, field, first: None }
+        Self { name: field.name().unwrap_or_default().to_owned(), file_name, field, first: None, is_over: false }
     }
 
     /// All of it, as a text.
@@ -134,7 +136,12 @@ impl Stream for Part {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.first.take() {
             Some(first) if !first.is_empty() => Poll::Ready(Some(Ok(first))),
-            _ => Pin::new(&mut self.field).poll_next(context),
+            _ if self.is_over => Poll::Ready(None),
+            _ => {
+                let next = Pin::new(&mut self.field).poll_next(context);
+                self.is_over = matches!(next, Poll::Ready(None | Some(Err(_))));
+                next
+            }
         }
     }
 }

@@ -23,6 +23,12 @@ pub struct HttpArguments {
     #[arg(long, env = "CHANGEOVER_AUTH_FAILURES_BURST", default_value_t = 100, value_name = "N")]
     pub auth_failures_burst: u32,
 
+    /// Seconds that a client may take to send a request's head, and to begin with its body; from then on a body has to come at a kilobyte
+    /// a second or faster. Whoever is slower is cut off
+    #[arg(long, env = "CHANGEOVER_SLOW_CLIENT_SECONDS", default_value_t = 10, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub slow_client_seconds: u64,
+
     /// A client's address is the last one in X-Forwarded-For: set it only behind a proxy that writes that header
     #[arg(long, env = "CHANGEOVER_BEHIND_PROXY")]
     pub behind_proxy: bool,
@@ -86,6 +92,7 @@ impl HttpArguments {
     pub fn limits(&self) -> Limits {
         let tokens = Rate::new(self.rate_limit_per_second, self.rate_limit_burst);
         let failures = Rate::new(self.auth_failures_per_second, self.auth_failures_burst);
-        Limits::new(tokens, failures).behind_proxy(self.behind_proxy)
+        let limits = Limits::new(tokens, failures).behind_proxy(self.behind_proxy);
+        limits.waiting(Duration::from_secs(self.slow_client_seconds))
     }
 }

@@ -14,6 +14,9 @@ pub const JSON_BYTES_MAX: usize = 1 << 20;
 /// memory.
 pub const UPLOAD_BYTES_MAX: usize = 1400 << 20;
 
+/// The largest body that is held in memory as a whole, in bytes: the subjects of a preview, over a million of them.
+pub const BODY_BYTES_MAX: usize = 64 << 20;
+
 /// A short text that a person writes: trimmed, no control characters, at most 500 characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShortText(String);
@@ -154,5 +157,5 @@ pub fn query_config() -> QueryConfig {
 
 #[must_use]
 pub fn payload_config() -> PayloadConfig {
-    PayloadConfig::default().limit(UPLOAD_BYTES_MAX)
+    PayloadConfig::default().limit(BODY_BYTES_MAX)
 }

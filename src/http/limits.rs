@@ -35,7 +35,11 @@ pub struct Limits {
     tokens: Option<Clients<String>>,
     failures: Option<Clients<IpAddr>>,
     is_behind_proxy: bool,
+    slow_client: Duration,
 }
+
+/// How long a client may take to send a request's head, and to begin with its body.
+pub const SLOW_CLIENT_DEFAULT: Duration = Duration::from_secs(10);
 
 impl Default for Limits {
     fn default() -> Self {
@@ -47,13 +51,26 @@ impl Limits {
     /// Limits for each token and for each address without an accepted one.
     #[must_use]
     pub fn new(tokens: Option<Rate>, failures: Option<Rate>) -> Self {
-        Self { tokens: tokens.map(Clients::new), failures: failures.map(Clients::new), is_behind_proxy: false }
+        let (tokens, failures) = (tokens.map(Clients::new), failures.map(Clients::new));
+        Self { tokens, failures, is_behind_proxy: false, slow_client: SLOW_CLIENT_DEFAULT }
     }
 
     /// Believes the last address in `X-Forwarded-For`: the one that the proxy in front of us saw.
     #[must_use]
     pub fn behind_proxy(self, is_behind_proxy: bool) -> Self {
         Self { is_behind_proxy, ..self }
+    }
+
+    /// Gives clients so long for a request's head and for the beginning of its body.
+    #[must_use]
+    pub fn waiting(self, slow_client: Duration) -> Self {
+        Self { slow_client, ..self }
+    }
+
+    /// How long a client may take to send a request's head, and to begin with its body.
+    #[must_use]
+    pub fn slow_client(&self) -> Duration {
+        self.slow_client
     }
 
     /// A request with this token. If it is one too many: how long to wait.

@@ -20,6 +20,7 @@ pub mod problem;
 mod refused;
 mod routes;
 mod server;
+mod slow_clients;
 mod state;
 pub(crate) mod streamed;
 mod version;

@@ -16,11 +16,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::events::Streams;
 use super::metrics::observe;
 use super::routes::configure;
+use super::slow_clients::cut_off;
 use super::state::AppState;
 use super::version::keep;
 
-/// How long a client may take to send its request's head, and how long running requests may take once the server stops.
-const REQUEST_HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long running requests may take once the server stops.
 const STOP_SECONDS_MAX: u64 = 20;
 /// How long a client's machine may leave what it is sent unacknowledged.
 const UNANSWERED_MAX: Duration = Duration::from_secs(60);
@@ -31,17 +31,19 @@ const UNANSWERED_MAX: Duration = Duration::from_secs(60);
 pub fn serve(listener: TcpListener, state: AppState, more: fn(&mut ServiceConfig)) -> std::io::Result<()> {
     rt::System::new().block_on(async move {
         let streams = Arc::clone(state.streams());
+        let head_max = state.limits().slow_client();
         let data = web::Data::new(state);
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(data.clone())
                 .wrap(from_fn(keep))
+                .wrap(from_fn(cut_off))
                 .wrap(from_fn(observe))
                 .configure(configure)
                 .configure(more)
         })
         .on_connect(|connection, _| give_up_early(connection))
-        .client_request_timeout(REQUEST_HEAD_MAX)
+        .client_request_timeout(head_max)
         .shutdown_timeout(STOP_SECONDS_MAX)
         .disable_signals()
         .listen(listener)?

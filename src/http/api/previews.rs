@@ -1,6 +1,7 @@
 //! `/api/v1/flags/{key}/preview`: who would move if a flag were another. Nothing is written.
 
 use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Bytes, Data, Json, Path};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::flags::{Context, Flag, FlagDraft, Rejected, RolloutStep, ShareStep, context_of_line};
 use crate::http::auth::{Caller, Viewer};
-use crate::http::input::UPLOAD_BYTES_MAX;
+use crate::http::input::BODY_BYTES_MAX;
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::state::AppState;
 use crate::primitives::{CohortName, FlagKey, VariantName};
@@ -93,8 +94,9 @@ pub async fn preview(
     body: Result<Bytes, actix_web::Error>,
 ) -> Result<Json<PreviewAnswer>, Problem> {
     let body = body.map_err(|error| {
-        let detail = format!("The body could not be read (at most {UPLOAD_BYTES_MAX} bytes): {error}.");
-        Problem::new(Code::InvalidRequest, detail)
+        let is_large = error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE;
+        let detail = format!("The body could not be read (at most {BODY_BYTES_MAX} bytes): {error}.");
+        Problem::new(if is_large { Code::TooLarge } else { Code::InvalidRequest }, detail)
     })?;
     let is_lines = is_lines(&request)?;
     state

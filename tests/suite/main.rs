@@ -22,6 +22,7 @@ mod readme;
 mod reference;
 mod report;
 mod routing;
+mod security;
 mod servers;
 mod store;
 #[allow(dead_code, unused_imports, reason = "made for tests that other parts write")]

@@ -69,7 +69,7 @@ export class Walk {
     const page = await context.newPage();
     const faults = [];
     // What the server refuses the browser logs too; a walk asks for some of that.
-    page.on('console', (message) => { if (!/status of (403|404|409|412|422)/.test(message.text())) faults.push(message.text()); });
+    page.on('console', (message) => { if (!/status of (400|403|404|409|412|422)/.test(message.text())) faults.push(message.text()); });
     page.on('pageerror', (error) => faults.push(error.message));
     // A date's field has pictures of the browser's own.
     page.on('request', (request) => { if (!request.url().startsWith(this.url) && !request.url().startsWith('data:')) faults.push(`asks for ${request.url()}`); });

@@ -56,7 +56,7 @@ test('an admin fills a cohort from a file and brings earlier ids back', async ()
   assert.match(await text(page), /The upload is activated/);
   assert.match(await text(page), /10,000 ids/);
   await page.type('#id', '4711');
-  await press(page, '#look button');
+  await press(page, 'main form[method=get] button');
   assert.match(await text(page), /4711 is in the cohort/);
   await walk.look(page, 'cohort');
   await press(page, 'a[href$="/history"]');

@@ -108,7 +108,7 @@ class Story {
   /** Somebody writes past everything; it is seen, translation rests for a while, and it is mended. */
   async drift() {
     this.walk.spoil();
-    await this.work('verify', /7 rows/);
+    await this.work('verify', /drift\s+7/);
     await this.at(change);
     await this.says(/drift/i);
     await press(this.page, 'a[href$="/pause"]');

@@ -7,9 +7,10 @@ use askama::Template;
 use serde_json::Value;
 
 use super::form::Sent;
+use super::job_result::JobResult;
 use super::page::{Frame, base, html, html_with, see_other};
 use super::session::{Member, Signed};
-use super::words::{When, counted, grouped, plain, when};
+use super::words::{When, counted, grouped, when};
 use crate::http::AppState;
 use crate::http::api::jobs::cancel_job;
 use crate::http::auth::{Admin, Viewer};
@@ -56,8 +57,7 @@ pub struct JobShown {
     pub actor: String,
     pub created: When,
     pub finished: Option<When>,
-    /// What it found, by name.
-    pub result: Vec<(String, String)>,
+    pub result: JobResult,
     /// The report that it has made.
     pub report: Option<String>,
 }
@@ -165,7 +165,7 @@ pub fn job_shown(job: &Job, now: Instant) -> JobShown {
         actor: job.actor.clone(),
         created: when(job.created_at, now),
         finished: job.finished_at.map(|at| when(at, now)),
-        result: job.result.as_ref().map(facts).unwrap_or_default(),
+        result: job.result.as_ref().map(JobResult::of).unwrap_or_default(),
         report: report.map(str::to_owned),
     }
 }
@@ -181,13 +181,6 @@ fn left(seconds: u64) -> String {
         91..=5_399 => format!("about {} left", counted(seconds.saturating_add(30) / 60, "minute", "minutes")),
         _ => format!("about {} left", counted(seconds.saturating_add(1_800) / 3_600, "hour", "hours")),
     }
-}
-
-/// What a job found: each name with its value; what is nested is told as it is stored.
-fn facts(result: &Value) -> Vec<(String, String)> {
-    let Some(result) = result.as_object() else { return Vec::new() };
-    let known = result.iter().filter(|(_, value)| !value.is_null());
-    known.map(|(name, value)| (name.replace('_', " "), plain(value))).collect()
 }
 
 #[cfg(test)]

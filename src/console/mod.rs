@@ -29,6 +29,7 @@ mod flag_switch;
 mod flag_write;
 mod flags;
 mod form;
+mod job_result;
 mod jobs;
 mod live;
 mod page;

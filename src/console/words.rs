@@ -6,13 +6,13 @@ use crate::allocation::Minor;
 use crate::change::Stage;
 use crate::primitives::Instant;
 
-/// `12 345`
+/// `12,345`
 #[must_use]
 pub fn grouped(count: i64) -> String {
     Minor::new(i128::from(count)).grouped(0)
 }
 
-/// `1 key`, `12 345 keys`
+/// `1 key`, `12,345 keys`
 #[must_use]
 pub fn counted(count: i64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })

@@ -14,6 +14,7 @@ pub mod fixture;
 mod histories;
 mod laws;
 mod lifecycle;
+mod noticed;
 mod pause;
 mod pending;
 mod restore_points;

@@ -11,6 +11,8 @@ use crate::primitives::ChangeName;
 use crate::translation::pause::{Authority, Resumed, get_running, pause, resume};
 use crate::translation::{Due, pending, resolve, retry_pending};
 
+const ERROR_CHARACTERS_MAX: usize = 500;
+
 #[derive(Debug, clap::Args)]
 pub struct PauseArguments {
     /// The change; may be left out if only one is installed
@@ -160,6 +162,14 @@ fn by_block(connection: &mut DatabaseConnection, name: &ChangeName) -> anyhow::R
     Ok(counts.into_iter().map(|(block, keys)| (block, json!(keys))).collect::<serde_json::Map<_, _>>().into())
 }
 
+/// An error as a table shows it: whole, unless it is longer than any of ours.
+fn shown(error: &str) -> String {
+    match error.char_indices().nth(ERROR_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}… (--json shows all of it)", error.get(..end).unwrap_or_default()),
+        None => error.to_owned(),
+    }
+}
+
 /// How many keys wait, and those that have waited longest.
 pub fn pending_text(keys: &[pending::PendingKey], count: i64) -> String {
     if count == 0 {
@@ -172,7 +182,7 @@ pub fn pending_text(keys: &[pending::PendingKey], count: i64) -> String {
             key.attempts.to_string(),
             key.first_at.to_string(),
             key.next_at.to_string(),
-            key.error.chars().take(120).collect(),
+            shown(&key.error),
         ]
     });
     format!(

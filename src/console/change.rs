@@ -18,7 +18,7 @@ use crate::http::auth::Viewer;
 use crate::http::problem::Problem;
 use crate::primitives::{ChangeName, Instant};
 use crate::store::series::Step;
-use crate::translation::{BlockHealth, Gate};
+use crate::translation::{BlockHealth, Gate, RestorePoint};
 
 /// What has just been done, to be said once.
 #[derive(Deserialize)]
@@ -116,6 +116,8 @@ struct EntryShown {
     actor: String,
     action: String,
     reason: String,
+    /// The point that the application's database can be put back to, made before a move of the stage.
+    restore: Option<String>,
 }
 
 /// The page.
@@ -158,6 +160,7 @@ fn shown(frame: Frame, facts: &Facts, gates: Result<Vec<Gate>, Problem>, now: In
     };
     let change = &facts.change;
     let stage = change.stage;
+    let history = history_shown(facts, (now, frame.is_admin()));
     let left_out = facts.history_count.saturating_sub(facts.history.len());
     ChangePage {
         frame,
@@ -194,7 +197,7 @@ fn shown(frame: Frame, facts: &Facts, gates: Result<Vec<Gate>, Problem>, now: In
         charts: Vec::new(),
         is_month: false,
         report: facts.report.as_ref().map(|last| report_shown(last, now)),
-        history: history_shown(facts, now),
+        history,
         history_left_out: (left_out > 0)
             .then(|| counted(i64::try_from(left_out).unwrap_or(i64::MAX), "older entry", "older entries")),
     }
@@ -255,7 +258,8 @@ fn report_shown(last: &LastReport, now: Instant) -> ReportShown {
     }
 }
 
-fn history_shown(facts: &Facts, now: Instant) -> Vec<EntryShown> {
+/// Where on the server's machine a copy is, only admins are told.
+fn history_shown(facts: &Facts, (now, sees_paths): (Instant, bool)) -> Vec<EntryShown> {
     let shown = facts.history.iter().map(|entry| {
         let detail: serde_json::Value = serde_json::from_str(&entry.detail).unwrap_or_default();
         let text = |name: &str| detail.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
@@ -263,7 +267,9 @@ fn history_shown(facts: &Facts, now: Instant) -> Vec<EntryShown> {
             ("stage", from, to) if !to.is_empty() => format!("stage: {from} → {to}"),
             (action, _, _) => action.to_owned(),
         };
-        EntryShown { at: when(entry.at, now), actor: entry.actor.clone(), action, reason: text("reason") }
+        let point = detail.get("restore_point").and_then(|point| RestorePoint::deserialize(point).ok());
+        let restore = point.map(|point| if sees_paths { point } else { point.without_directory() }.told());
+        EntryShown { at: when(entry.at, now), actor: entry.actor.clone(), action, reason: text("reason"), restore }
     });
     shown.collect()
 }

@@ -21,18 +21,20 @@ use crate::http::problem::{Code, Problem};
 use crate::http::streamed::Streamed;
 use crate::primitives::ChangeName;
 use crate::store::jobs::{self, JobKind};
-use crate::store::{StoreError, sessions, sha256};
+use crate::store::{StoreError, sessions, sha256, worker_gates};
 
 /// How often it is looked whether anything has changed.
 const LOOK: Duration = Duration::from_secs(1);
-/// A change's page is renewed this often at least.
+/// A page is renewed this often at least.
 const AGED_MICROS: i64 = 30 * 1_000_000;
+/// And where it tells how many seconds are left.
+const COUNTED_MICROS: i64 = 5 * 1_000_000;
 /// A comment is sent after so long a silence, and the session is looked at.
 const BEAT: Duration = Duration::from_secs(15);
 /// A browser that does not take what it is sent for so long is given up.
 const SEND_MAX: Duration = Duration::from_secs(30);
 
-/// What a page is about: `job/ID` or `change/NAME`.
+/// What a page is about: `job/ID`, `change/NAME`, `gates` or `configuration` (flags and cohorts).
 #[derive(Debug, Deserialize)]
 pub struct Topic {
     about: String,
@@ -42,11 +44,21 @@ pub struct Topic {
 enum About {
     Job(String),
     Change(ChangeName),
+    /// Of background workers.
+    Gates,
+    /// Flags and cohorts.
+    Configuration,
 }
 
 impl About {
     fn parse(text: &str) -> Result<Self, Problem> {
-        let unknown = || Problem::new(Code::InvalidValue, "Say what the page is about: job/ID or change/NAME.");
+        let detail = "Say what the page is about: job/ID, change/NAME, gates or configuration.";
+        let unknown = || Problem::new(Code::InvalidValue, detail);
+        match text {
+            "gates" => return Ok(Self::Gates),
+            "configuration" => return Ok(Self::Configuration),
+            _ => {}
+        }
         match text.split_once('/').ok_or_else(unknown)? {
             ("job", id) if id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
                 Ok(Self::Job(id.to_owned()))
@@ -74,12 +86,22 @@ impl About {
                     found.collect::<Result<Vec<_>, StoreError>>()
                 })?;
                 let jobs: Vec<_> = jobs.into_iter().flatten().map(|job| (job.id, job.state, job.progress)).collect();
-                // Charts get a value, and every `minutes ago` grows old, without anything else changing.
-                let turn = state.now().as_micros().div_euclid(AGED_MICROS);
-                Ok(json!([health, sides, report, jobs, turn]).to_string())
+                Ok(json!([health, sides, report, jobs, turn(state, AGED_MICROS)]).to_string())
             }
+            Self::Gates => {
+                let all = state.store().read(worker_gates::list)?;
+                // A worker whose turn comes runs without anybody writing anything, and a lease ends by itself.
+                let states: Vec<_> = all.found.iter().map(|one| one.gate.state_at(all.now).as_str()).collect();
+                Ok(format!("{:?} {states:?} {}", all.found, turn(state, COUNTED_MICROS)))
+            }
+            Self::Configuration => Ok(json!([state.snapshot().version(), turn(state, AGED_MICROS)]).to_string()),
         }
     }
+}
+
+/// Another number after each so long: charts get a value, and every `minutes ago` grows old, without anything else changing.
+fn turn(state: &AppState, micros: i64) -> i64 {
+    state.now().as_micros().div_euclid(micros)
 }
 
 /// Opens the stream.

@@ -48,6 +48,7 @@ mod sign_in;
 mod stages;
 mod tokens;
 mod words;
+mod worker_gate_edit;
 mod worker_gates;
 mod works;
 

@@ -71,7 +71,7 @@ fn section(path: &str) -> String {
     match (first, third) {
         ("changes", "reports" | "explanations") => String::from("reports"),
         ("new-flag" | "proposals", _) => String::from("flags"),
-        ("all-gates", _) => String::from("gates"),
+        ("all-gates" | "new-gate", _) => String::from("gates"),
         ("jobs", _) => String::from("changes"),
         (first, _) => first.to_owned(),
     }

@@ -8,7 +8,6 @@ use super::answer::protect;
 use super::form::FORM_BYTES_MAX;
 use super::page::{base, see_other};
 use super::words::in_address;
-use super::worker_gates as gates;
 use super::{
     assets, assignment_move, assignments, audit, change, changes, jobs, live, pauses, settings, sign_in, stages,
     tokens, works,
@@ -16,6 +15,7 @@ use super::{
 use super::{cohort, cohort_edit, cohort_history, cohort_staged, cohort_upload, cohorts};
 use super::{flag, flag_edit, flag_explain, flag_history, flag_rollout, flag_switch, flags, proposals};
 use super::{report, report_explanations as explanations, report_files, report_list};
+use super::{worker_gate_edit, worker_gates as gates};
 use crate::http::input::ShortText;
 use crate::http::paths::path;
 use crate::http::problem::{Code, Problem};
@@ -77,7 +77,10 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/gates").get(gates::page).service())
         .service(path("/all-gates/pause").get(to_gates).post(gates::pause_all).service())
         .service(path("/all-gates/resume").get(to_gates).post(gates::resume_all).service())
+        .service(path("/new-gate").get(worker_gate_edit::new_page).post(worker_gate_edit::create).service())
         .service(path("/gates/{worker}").get(gates::one).service())
+        .service(path("/gates/{worker}/edit").get(worker_gate_edit::edit_page).post(worker_gate_edit::edit).service())
+        .service(path("/gates/{worker}/remove").get(worker_gate_edit::remove_page).post(worker_gate_edit::remove).service())
         .service(path("/gates/{worker}/pause").get(gates::one).post(gates::pause).service())
         .service(path("/gates/{worker}/resume").get(gates::one).post(gates::resume).service())
         .service(path("/jobs/{id}").get(jobs::page).service())

@@ -94,6 +94,7 @@ pub async fn page(
         "resumed" => {
             Some("The workers come back in order. The times are stored: nothing needs to stay awake for them.")
         }
+        "removed" => Some("The gate is removed."),
         _ => None,
     };
     list(frame, &state, String::new(), None).await
@@ -216,6 +217,8 @@ pub async fn one(
     frame.note = match done.done.as_str() {
         "paused" => Some("The worker is paused: it is told so when it asks next, within 10 seconds."),
         "resumed" => Some("The worker may run from the stated time on."),
+        "made" => Some("The gate is made. The worker may run."),
+        "set" => Some("The gate is set anew."),
         _ => None,
     };
     one_answer(frame, &state, worker.into_inner(), None).await

@@ -152,7 +152,8 @@ impl Scope<'_> {
         if found.is_none() {
             let known: Vec<String> = self.names.iter().map(|known| format!("`{known}`")).collect();
             let name: String = name.chars().take(160).collect();
-            self.mistakes.add(at, format!("the flag has no variant `{name}`: it has {}", known.join(", ")));
+            let has = if known.is_empty() { String::from("none that can be used") } else { known.join(", ") };
+            self.mistakes.add(at, format!("the flag has no variant `{name}`: it has {has}"));
         }
         found
     }

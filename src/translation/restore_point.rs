@@ -84,6 +84,13 @@ impl RestorePoint {
         }
     }
 
+    /// Without where on the server's machine the copy is: that is for admins.
+    #[must_use]
+    pub fn without_directory(self) -> Self {
+        let file = self.file.as_deref().and_then(Path::file_name).map(PathBuf::from);
+        Self { file, ..self }
+    }
+
     /// Removes a copy whose move was not made.
     pub fn discard(&self) {
         if let Some(file) = &self.file {

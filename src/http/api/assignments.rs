@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 
 use actix_web::HttpResponse;
+use actix_web::error::PayloadError;
 use actix_web::web::{Bytes, Data, Json, Path, Payload, Query};
 use futures_core::Stream as _;
 use serde::Deserialize;
@@ -267,16 +267,44 @@ pub async fn query(
             Ok(period.map_or(Ok(()), |period| change.check_period(period))?)
         })
         .await?;
-    let (sender, pieces) = channel(2);
+    let (sender, mut pieces) = channel(2);
     let stream =
         Questions { state, name, period, record: query.record.unwrap_or(true), actor: caller.actor().to_owned() };
     actix_web::rt::spawn(async move {
-        if let Err(error) = stream.answer(body, &sender).await {
-            tracing::warn!(%error, "bulk questions broke off");
-            drop(sender.send(Err(error)).await);
+        if let Err(broken) = stream.answer(body, &sender).await {
+            tracing::warn!(error = %broken, "bulk questions broke off");
+            drop(sender.send(Err(broken)).await);
         }
     });
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(Streamed::new(pieces)))
+    // Until the first answers are there, whatever is wrong can still be said.
+    let first = match pieces.recv().await.transpose() {
+        Ok(first) => first,
+        Err(broken) => return Err(broken.into()),
+    };
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(Streamed::after(first, pieces)))
+}
+
+/// Why answering ended early.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the questions cannot be read: {0}")]
+    Body(PayloadError),
+    #[error("{0}")]
+    Refused(Problem),
+    #[error("an answer cannot be written: {0}")]
+    Answer(serde_json::Error),
+    #[error("nobody reads the answers any more")]
+    Unread,
+}
+
+impl From<Broken> for Problem {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Refused(problem) => problem,
+            Broken::Body(_) => Self::new(Code::InvalidRequest, format!("{broken}.")),
+            Broken::Answer(_) | Broken::Unread => Self::new(Code::Internal, format!("{broken}.")),
+        }
+    }
 }
 
 /// Questions that are being answered.
@@ -289,10 +317,10 @@ struct Questions {
 }
 
 impl Questions {
-    async fn answer(&self, mut body: Payload, sender: &Sender<io::Result<Bytes>>) -> io::Result<()> {
+    async fn answer(&self, mut body: Payload, sender: &Sender<Result<Bytes, Broken>>) -> Result<(), Broken> {
         let (mut line, mut lines, mut before) = (Vec::new(), Vec::new(), 0);
         while let Some(piece) = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await {
-            for byte in piece.map_err(io::Error::other)? {
+            for byte in piece.map_err(Broken::Body)? {
                 if byte == b'\n' {
                     lines.push(std::mem::take(&mut line));
                 } else if line.len() <= LINE_BYTES_MAX {
@@ -313,20 +341,24 @@ impl Questions {
         Ok(())
     }
 
-    async fn send(&self, lines: Vec<Vec<u8>>, before: u64, sender: &Sender<io::Result<Bytes>>) -> io::Result<u64> {
+    async fn send(
+        &self,
+        lines: Vec<Vec<u8>>,
+        before: u64,
+        sender: &Sender<Result<Bytes, Broken>>,
+    ) -> Result<u64, Broken> {
         let (name, period, record, actor) = (self.name.clone(), self.period, self.record, self.actor.clone());
         let answered = self.state.blocking(move |state| {
             let asking = Asking { change: &name, period, actor: &actor, at: state.now(), record };
             Ok(state.router().ask(&state.snapshot(), asking, before, &lines)?)
         });
-        let answers = answered.await.map_err(|problem| io::Error::other(problem.to_string()))?;
+        let answers = answered.await.map_err(Broken::Refused)?;
         let mut text = Vec::new();
         for answer in &answers {
-            serde_json::to_writer(&mut text, answer)?;
+            serde_json::to_writer(&mut text, answer).map_err(Broken::Answer)?;
             text.push(b'\n');
         }
-        let told = sender.send(Ok(Bytes::from(text))).await;
-        told.map_err(|_| io::Error::other("nobody reads the answers any more"))?;
+        sender.send(Ok(Bytes::from(text))).await.map_err(|_| Broken::Unread)?;
         Ok(before + u64::try_from(answers.len()).unwrap_or(0))
     }
 }

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::List;
 use crate::change::Stage;
+use crate::database::{DatabaseConnection, DatabaseError};
 use crate::http::auth::{Admin, Caller, Viewer};
 use crate::http::input::ShortText;
 use crate::http::problem::{Code, Problem, ProblemDocument};
@@ -17,9 +18,11 @@ use crate::routing::{
     evaluate_gates, move_group,
 };
 use crate::store::audit::{self, AuditEntry};
+use crate::store::tokens::Role;
 use crate::translation::own::{get_change, list_changes};
 use crate::translation::{
-    ChangeHealth, Deed, InstalledChange, backfill_progress, last_verifications, pause, pending, restore_points,
+    ChangeHealth, Deed, InstalledChange, PastRestorePoint, backfill_progress, last_verifications, pause, pending,
+    restore_points,
 };
 
 /// Restore points that are told with a change.
@@ -128,10 +131,11 @@ pub async fn list(_: Caller<Viewer>, state: Data<AppState>) -> Result<Json<List<
 #[utoipa::path(get, path = "/api/v1/changes/{name}", tag = "changes", params(("name" = String, Path)),
     responses((status = 200, body = ChangeStatus), (status = 404, body = ProblemDocument)))]
 pub async fn get(
-    _: Caller<Viewer>,
+    caller: Caller<Viewer>,
     state: Data<AppState>,
     name: Path<ChangeName>,
 ) -> Result<Json<ChangeStatus>, Problem> {
+    let sees_paths = caller.token().role.covers(Role::Admin);
     state
         .blocking(move |state| {
             let mut connection = state.app().connection()?;
@@ -152,12 +156,26 @@ pub async fn get(
                 backfill: json!(backfill_progress(&mut connection, &name)?),
                 verification: json!(last_verifications(&mut connection, &name)?),
                 health: json!(ChangeHealth::read(&mut connection, &change)?.blocks),
-                restore_points: json!(restore_points(&mut connection, &name, RESTORE_POINTS)?),
+                restore_points: json!(past_restore_points(&mut connection, &name, sees_paths)?),
                 assignments: json!(count_sides(&mut connection, &name)?),
                 change: change.into(),
             }))
         })
         .await
+}
+
+fn past_restore_points(
+    connection: &mut DatabaseConnection,
+    name: &ChangeName,
+    sees_paths: bool,
+) -> Result<Vec<PastRestorePoint>, DatabaseError> {
+    let mut points = restore_points(connection, name, RESTORE_POINTS)?;
+    if !sees_paths {
+        for past in &mut points {
+            past.point = past.point.clone().without_directory();
+        }
+    }
+    Ok(points)
 }
 
 /// Moves a change one stage on or back. If a gate does not hold nothing moves, and the answer says which.

@@ -1,6 +1,6 @@
 //! `/api/v1/changes/{name}/writes`: rows of the application, written through us and translated like any other write.
 
-use actix_web::http::header::{CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use actix_web::web::{Data, Json, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ pub async fn run(
 ) -> Result<HttpResponse, Problem> {
     require_json(&request)?;
     let key = idempotency_key(&request)?;
-    let body = read_body(payload).await?;
+    let body = read_body(&request, payload).await?;
     let change = name.clone();
     let outcome = state
         .blocking(move |state| {
@@ -149,8 +149,12 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     Ok(Some(text.to_owned()))
 }
 
-async fn read_body(payload: Payload) -> Result<String, Problem> {
+async fn read_body(request: &HttpRequest, payload: Payload) -> Result<String, Problem> {
     let too_large = || Problem::new(Code::TooLarge, format!("The body of a write may have {WRITE_BYTES_MAX} bytes."));
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| usize::try_from(bytes).map_or(true, |bytes| bytes > WRITE_BYTES_MAX)) {
+        return Err(too_large());
+    }
     let bytes = payload.to_bytes_limited(WRITE_BYTES_MAX).await.map_err(|_| too_large())?;
     let bytes =
         bytes.map_err(|error| Problem::new(Code::InvalidRequest, format!("The body cannot be read: {error}.")))?;

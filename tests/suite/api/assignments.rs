@@ -81,6 +81,21 @@ fn questions_are_answered_line_by_line_over_http() {
 }
 
 #[test]
+fn questions_that_nothing_can_answer_are_refused_before_the_first_line() {
+    each_database(|database| {
+        let fixture = Fixture::with_data(database);
+        let api = Api::new(&fixture.database);
+        let reply = asked(&api, Role::Evaluate, &format!("?period={DECEMBER}"), "{\"user\":\"11\"}\n");
+        let problem = reply.json();
+        assert!(
+            reply.status.is_client_error() && problem["detail"].as_str().unwrap().contains("create it with"),
+            "{problem}"
+        );
+        assert_eq!(fixture.count("assignment"), 0);
+    });
+}
+
+#[test]
 fn groups_are_moved_split_and_looked_back_at_over_http() {
     each_database(|database| {
         let (fixture, api) = live(database);

@@ -18,6 +18,7 @@ mod cohort_history;
 mod cohort_staged;
 mod cohort_upload;
 mod cohorts;
+mod edge;
 mod flag;
 mod flag_edit;
 mod flag_explain;

@@ -9,7 +9,7 @@ use super::form::FORM_BYTES_MAX;
 use super::page::{base, see_other};
 use super::words::in_address;
 use super::{
-    assets, assignment_move, assignments, audit, change, changes, jobs, live, pauses, settings, sign_in, stages,
+    assets, assignment_move, assignments, audit, change, changes, edge, jobs, live, pauses, settings, sign_in, stages,
     tokens, works,
 };
 use super::{cohort, cohort_edit, cohort_history, cohort_staged, cohort_upload, cohorts};
@@ -19,7 +19,7 @@ use super::{worker_gate_edit, worker_gates as gates};
 use crate::http::input::ShortText;
 use crate::http::paths::path;
 use crate::http::problem::{Code, Problem};
-use crate::primitives::CohortName;
+use crate::primitives::{ChangeName, CohortName};
 
 /// Registers the console on an app that has `web::Data<AppState>`.
 #[rustfmt::skip]
@@ -89,6 +89,9 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/changes/{name}/assignments").get(assignments::page).service())
         .service(path("/changes/{name}/assignments/group").get(assignments::group).service())
         .service(path("/changes/{name}/assignments/move").get(assignment_move::page).post(assignment_move::run).service())
+        .service(path("/changes/{name}/edge").get(edge::page).service())
+        .service(path("/changes/{name}/edge/maintenance").get(to_edge).post(edge::maintenance).service())
+        .service(path("/changes/{name}/edge/settings").get(to_edge).post(edge::settings).service())
         .service(path("/events").get(live::events).service())
         .service(path("/audit").get(audit::page).service())
         .service(path("/audit/verification").get(audit::verification).service())
@@ -106,6 +109,10 @@ async fn home(request: HttpRequest) -> HttpResponse {
 /// Where somebody ends who reloads the answer to a form that was refused.
 async fn to_gates(request: HttpRequest) -> HttpResponse {
     see_other(&format!("{}/gates", base(&request)))
+}
+
+async fn to_edge(request: HttpRequest, name: Path<ChangeName>) -> HttpResponse {
+    see_other(&format!("{}/changes/{name}/edge", base(&request)))
 }
 
 async fn to_cohort(request: HttpRequest, name: Path<CohortName>) -> HttpResponse {

@@ -54,6 +54,37 @@ test('an admin pauses all workers and brings them back in order', async () => {
   await press(page, 'main form button');
   assert.match(await text(page), /running/);
   await walk.look(page, 'gate-running');
+  await page.goto(`${walk.url}/console/gates/invoice-mailer/remove`);
+  await walk.look(page, 'gate-remove');
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('an admin makes a gate, and an open list shows it', async () => {
+  const { page, faults, context } = await walk.window();
+  const { page: other } = await walk.window();
+  await walk.signIn(page, 'admin');
+  await walk.signIn(other, 'viewer');
+  await other.goto(`${walk.url}/console/gates`);
+  await page.goto(`${walk.url}/console/new-gate`);
+  await walk.look(page, 'gate-new');
+  await page.type('#worker', 'search-index');
+  await page.type('#reason', 'it came with the new model');
+  await press(page, 'main form button');
+  assert.match(await text(page), /The gate is made/);
+  await other.bringToFront();
+  await other.waitForFunction(() => document.body.innerText.includes('search-index'), { timeout: 20_000 });
+  assert.deepEqual(faults, []);
+  await other.browserContext().close();
+  await context.close();
+});
+
+test('an admin looks at the edge of a change', async () => {
+  const { page, faults, context } = await walk.window();
+  await walk.signIn(page, 'admin');
+  await page.goto(`${walk.url}/console/changes/billing-allocation/edge`);
+  assert.match(await text(page), /Nothing is set for this edge yet/);
+  await walk.look(page, 'edge');
   assert.deepEqual(faults, []);
   await context.close();
 });

@@ -95,22 +95,32 @@ pub async fn set(
     let location = format!("/api/v1/changes/{name}/edge");
     let (edge, is_new) = state
         .writing(move |state| {
-            if let Some(missing) = settings.keys().find(|key| !state.edge().keys().has(key)) {
-                let missing: String = missing.chars().take(80).collect();
-                let detail =
-                    format!("This server has no key `{missing}`: start it with --edge-key {missing}=ALGORITHM:FILE.");
-                return Err(Problem::new(Code::InvalidValue, detail));
-            }
-            if settings.flag.is_none() {
-                get_change(&mut *state.app().connection()?, &name)?;
-            }
             let origin = Origin { actor: caller.actor(), reason: reason.as_str() };
-            Ok(state.store().write(|conn| edges::set(conn, &name, settings.clone(), seen.0, origin))?)
+            write_settings(state, &name, &settings, seen.0, origin)
         })
         .await?;
     let version = edge.version;
     let body = EdgeAnswer::from(edge);
     Ok(if is_new { created(version, location, &body) } else { versioned(version, &body) })
+}
+
+/// What [`set`] does. `seen` is the version that the caller saw; true if nothing was set before.
+pub fn write_settings(
+    state: &AppState,
+    name: &ChangeName,
+    settings: &Settings,
+    seen: Option<i64>,
+    origin: Origin<'_>,
+) -> Result<(StoredEdge, bool), Problem> {
+    if let Some(missing) = settings.keys().find(|key| !state.edge().keys().has(key)) {
+        let missing: String = missing.chars().take(80).collect();
+        let detail = format!("This server has no key `{missing}`: start it with --edge-key {missing}=ALGORITHM:FILE.");
+        return Err(Problem::new(Code::InvalidValue, detail));
+    }
+    if settings.flag.is_none() {
+        get_change(&mut *state.app().connection()?, name)?;
+    }
+    Ok(state.store().write(|conn| edges::set(conn, name, settings.clone(), seen, origin))?)
 }
 
 /// Forgets what is set for a change: its visitors get the old upstream. Maintenance ends.
@@ -146,12 +156,22 @@ pub async fn set_maintenance(
         .writing(move |state| {
             let wanted = wish.on.then_some((wish.retry_after_seconds, wish.message.as_str()));
             let origin = Origin { actor: caller.actor(), reason: wish.reason.as_str() };
-            if state.store().read(|conn| edges::find(conn, &name))?.is_none() {
-                // A name that is wrong would keep nobody out.
-                get_change(&mut *state.app().connection()?, &name)?;
-            }
-            Ok(state.store().write(|conn| edges::set_maintenance(conn, &name, wanted, origin))?)
+            write_maintenance(state, &name, wanted, origin)
         })
         .await?;
     Ok(versioned(edge.version, &EdgeAnswer::from(edge)))
+}
+
+/// What [`set_maintenance`] does: seconds for `Retry-After` and what visitors read, or nothing for an end.
+pub fn write_maintenance(
+    state: &AppState,
+    name: &ChangeName,
+    wanted: Option<(u32, &str)>,
+    origin: Origin<'_>,
+) -> Result<StoredEdge, Problem> {
+    if state.store().read(|conn| edges::find(conn, name))?.is_none() {
+        // A name that is wrong would keep nobody out.
+        get_change(&mut *state.app().connection()?, name)?;
+    }
+    Ok(state.store().write(|conn| edges::set_maintenance(conn, name, wanted, origin))?)
 }

@@ -13,6 +13,8 @@ use changeover::primitives::Instant;
 use changeover::routing::Overview;
 use changeover::store::series::{self, Measure, Reading, Step, Writing};
 use changeover::store::tokens::Role;
+use changeover::store::{Origin, worker_gates};
+use changeover::worker_gates::Settings;
 use changeover::{console, translation};
 
 use super::changes::CHANGE;
@@ -135,6 +137,19 @@ fn an_open_page_is_told_that_it_has_changed() {
         let health = translation::health(&mut database.connection(), &translation::Health::default()).unwrap();
         let changed = || overview.store(Arc::new(Overview { health, ..Overview::default() }));
         let (_, pieces) = stream(&console, "change/billing-allocation", changed);
+        assert_eq!(pieces, ["event: changed\ndata:\n\n", "event: changed\ndata:\n\n"]);
+    });
+}
+
+#[test]
+fn a_page_of_gates_is_told_as_well() {
+    each_database(|database| {
+        let console = filled(&database);
+        let store = console.store().clone();
+        let (worker, origin) = ("mailer".parse().unwrap(), Origin { actor: "ann", reason: "new" });
+        let (_, pieces) = stream(&console, "gates", || {
+            store.write(|conn| worker_gates::set(conn, &worker, Settings::default(), None, origin)).unwrap();
+        });
         assert_eq!(pieces, ["event: changed\ndata:\n\n", "event: changed\ndata:\n\n"]);
     });
 }

@@ -4,6 +4,7 @@ mod assignments;
 mod audit;
 pub mod changes;
 mod cohorts;
+mod edge;
 mod flag_words;
 mod flags;
 mod guard;

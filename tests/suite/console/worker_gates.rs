@@ -59,6 +59,53 @@ fn workers_are_paused_together_and_come_back_in_order() {
 }
 
 #[test]
+fn a_gate_is_made_set_anew_and_removed() {
+    each_database(|database| {
+        let console = Console::new(&database);
+        let admin = console.signed_in(Role::Admin);
+        let form = admin.get("/console/new-gate");
+        assert!(form.has("Make a gate for a worker") && form.has("value=\"30\""), "{}", form.html);
+        let csrf = admin.csrf();
+        let post =
+            |path: &str, fields: &[(&str, &str)]| admin.post(path, &[&[("csrf", csrf.as_str())], fields].concat());
+        let wish = [("worker", "mailer"), ("order", "20"), ("delay", "60"), ("lease", "45"), ("single", "yes")];
+        let refused = post("/console/new-gate", &[&wish[..], &[("reason", " ")]].concat());
+        assert!(refused.status == 422 && refused.has("value=\"45\""), "a reason is asked for: {}", refused.html);
+        for (field, value, says) in
+            [("worker", "-x", "name"), ("delay", "soon", "whole number"), ("lease", "1", "lease_seconds")]
+        {
+            let wrong: Vec<_> = wish.iter().map(|one| if one.0 == field { (field, value) } else { *one }).collect();
+            let refused = post("/console/new-gate", &[&wrong[..], &[("reason", "new")]].concat());
+            assert!(refused.status == 422 && refused.has(says), "{field}: {}", refused.html);
+        }
+        let made = post("/console/new-gate", &[&wish[..], &[("reason", "new"), ("description", "<mail>")]].concat());
+        assert_eq!((made.status, made.location()), (303, "/console/gates/mailer?done=made"), "{}", made.html);
+        let page = admin.get(made.location());
+        assert!(page.has("&#60;mail&#62;") && page.has("its lease of 45 s") && page.has("number 20"), "{}", page.html);
+        let again = post("/console/new-gate", &[&wish[..], &[("reason", "twice")]].concat());
+        assert!(again.status == 409 && again.has("exists already"), "{}", again.html);
+
+        let form = admin.get("/console/gates/mailer/edit");
+        let seen = form.hidden("seen");
+        assert!(form.has("value=\"45\"") && form.has(" checked"), "{}", form.html);
+        let anew = [("seen", seen.as_str()), ("order", "5"), ("delay", "0"), ("lease", "30"), ("reason", "sooner")];
+        let set = post("/console/gates/mailer/edit", &anew);
+        assert_eq!(set.location(), "/console/gates/mailer?done=set", "{}", set.html);
+        assert!(admin.get(set.location()).has("Any number of instances may run"));
+        assert_eq!(post("/console/gates/mailer/edit", &anew).status, 412, "somebody was faster");
+        assert_eq!(post("/console/gates/mailer/remove", &[("seen", &seen), ("reason", "gone")]).status, 412);
+
+        let form = admin.get("/console/gates/mailer/remove");
+        assert!(form.has("Fencing tokens are not forgotten") && form.has("Nobody holds a lease"), "{}", form.html);
+        let seen = form.hidden("seen");
+        assert_eq!(post("/console/gates/mailer/remove", &[("seen", &seen), ("reason", "")]).status, 422);
+        let removed = post("/console/gates/mailer/remove", &[("seen", &seen), ("reason", "gone")]);
+        assert!(admin.get(removed.location()).has("The gate is removed"), "{}", removed.html);
+        assert_eq!(admin.get("/console/gates/mailer/edit").status, 404);
+    });
+}
+
+#[test]
 fn who_may_only_look_is_offered_nothing_else() {
     each_database(|database| {
         let console = Console::new(&database);

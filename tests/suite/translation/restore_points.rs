@@ -45,6 +45,8 @@ fn each_move_leaves_a_point_or_says_why_not() {
             Dialect::Sqlite => {
                 let file = point.file.clone().unwrap();
                 assert_eq!(stage_in(&file), "off", "as it was before the move");
+                let name = file.file_name().unwrap().to_string_lossy();
+                assert_eq!(point.clone().without_directory().told(), name, "what others than admins read");
                 assert!(file.parent().unwrap().to_string_lossy().ends_with("test.db.restore-points"), "{file:?}");
             }
             // The tests' cluster.

@@ -96,6 +96,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/audit").get(audit::page).service())
         .service(path("/audit/verification").get(audit::verification).service())
         .service(path("/tokens").get(tokens::page).post(tokens::create).service())
+        .service(path("/tokens/{id}/made").get(tokens::made).service())
         .service(path("/tokens/{id}/revoke").get(tokens::revoke_page).post(tokens::revoke).service())
         .service(path("/settings").get(settings::page).service())
         .default_service(web::to(nothing_here));

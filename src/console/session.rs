@@ -8,7 +8,7 @@ use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::dev::Payload;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
 
 use super::page::base;
 use crate::http::AppState;
@@ -124,6 +124,11 @@ pub fn cookie<'c>(request: &HttpRequest, name: &'static str, value: String) -> C
         .same_site(SameSite::Strict)
         .secure(is_behind_tls(request))
         .finish()
+}
+
+/// Gives a browser a cookie.
+pub fn add(answer: &mut HttpResponse, cookie: &Cookie<'_>) -> Result<(), Problem> {
+    answer.add_cookie(cookie).map_err(|error| Problem::internal(&error))
 }
 
 /// A cookie that takes one of ours away.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::form::{FirstForm, Sent};
 use super::page::{Frame, base, html_with, see_other};
-use super::session::{SESSION, VISITOR, cookie, cookie_of, form_token, removal, signed};
+use super::session::{SESSION, VISITOR, add, cookie, cookie_of, form_token, removal, signed};
 use crate::http::AppState;
 use crate::http::auth::{Viewer, refused, sentence};
 use crate::http::problem::{Code, Problem};
@@ -106,10 +106,6 @@ fn answer(request: &HttpRequest, to: &str, error: Option<String>, status: Status
         add(&mut answer, &cookie(request, VISITOR, visitor))?;
     }
     Ok(answer)
-}
-
-fn add(answer: &mut HttpResponse, cookie: &actix_web::cookie::Cookie<'_>) -> Result<(), Problem> {
-    answer.add_cookie(cookie).map_err(|error| Problem::internal(&error))
 }
 
 /// The address of the form, with where to go afterwards.

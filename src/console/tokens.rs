@@ -1,4 +1,4 @@
-//! `/console/tokens`: who may ask, and in which role. A token's text is shown once, when it is made.
+//! `/console/tokens`: who may ask, and in which role. A token's text is shown once, on the page behind the form that made it.
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path, Query};
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::form::{Fields, Sent};
 use super::page::{Frame, base, html, html_with, see_other};
-use super::session::{Member, Signed};
+use super::session::{Member, Signed, add, cookie, removal};
 use super::words::{When, when};
 use crate::http::AppState;
 use crate::http::api::explanations::today;
@@ -21,6 +21,8 @@ use crate::primitives::Instant;
 use crate::store::tokens::{self, IssuedToken, Role, Token};
 use crate::store::{Origin, PageRequest};
 
+/// Holds a new token's id and text between the form and the page that shows it.
+const MADE: &str = "changeover_made";
 const ROWS: u32 = 50;
 /// A token that nobody says anything else of ends after this.
 const DAYS: i32 = 90;
@@ -72,7 +74,8 @@ struct MadePage {
     frame: Frame,
     name: String,
     role: &'static str,
-    text: String,
+    /// Nothing once it was shown.
+    text: Option<String>,
     expires: Option<When>,
 }
 
@@ -100,7 +103,8 @@ pub async fn page(
     list(frame, &member.signed, &state, after, None).await
 }
 
-/// Makes a token, and shows its text.
+/// Makes a token. Its text goes to the page behind in a cookie that is taken away there: not in the address, and sending the form again
+/// by a reload is impossible. The next request may reach another server, so none of them could keep it.
 pub async fn create(request: HttpRequest, sent: Sent<Admin>, state: Data<AppState>) -> Result<HttpResponse, Problem> {
     let issued = match wish(&sent.fields) {
         Ok((name, role, expires_at, reason)) => {
@@ -113,18 +117,39 @@ pub async fn create(request: HttpRequest, sent: Sent<Admin>, state: Data<AppStat
         Err(problem) => Err(problem),
     };
     match issued {
-        Ok(IssuedToken { token, text }) => html(&MadePage {
-            frame: Frame::new(&request, "A new token", sent.signed()),
-            name: token.name,
-            role: token.role.as_str(),
-            text,
-            expires: token.expires_at.map(|at| when(at, state.now())),
-        }),
+        Ok(IssuedToken { token, text }) => {
+            let mut answer = see_other(&format!("{}/tokens/{}/made", base(&request), token.id));
+            add(&mut answer, &cookie(&request, MADE, format!("{}.{text}", token.id)))?;
+            Ok(answer)
+        }
         Err(problem) => {
             let frame = Frame::new(&request, "Tokens", sent.signed());
             list(frame, sent.signed(), &state, None, Some((&sent.fields, problem))).await
         }
     }
+}
+
+/// Shows the text of a token that was just made, once.
+pub async fn made(
+    request: HttpRequest,
+    member: Member<Admin>,
+    state: Data<AppState>,
+    id: Path<ShortText>,
+) -> Result<HttpResponse, Problem> {
+    let id = id.into_inner();
+    let kept = request.cookie(MADE).map(|cookie| cookie.value().to_owned());
+    let text = kept.as_deref().and_then(|kept| kept.split_once('.')).filter(|(of, _)| *of == id.as_str());
+    let text = text.map(|(_, text)| text.to_owned());
+    let token = state.blocking(move |state| Ok(state.store().read(|conn| tokens::get(conn, id.as_str()))?)).await?;
+    let mut answer = html(&MadePage {
+        frame: Frame::new(&request, "A new token", &member.signed),
+        name: token.name,
+        role: token.role.as_str(),
+        text,
+        expires: token.expires_at.map(|at| when(at, state.now())),
+    })?;
+    add(&mut answer, &removal(&request, MADE))?;
+    Ok(answer)
 }
 
 type Wish = (String, Role, Option<Instant>, String);

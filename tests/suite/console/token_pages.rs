@@ -28,9 +28,14 @@ fn a_token_is_made_shown_once_used_and_revoked() {
             assert!(refused.has("role=\"alert\"") && refused.has("value=\"a new colleague\""), "{}", refused.html);
         }
         let made = make("Lee <i>", "viewer", "2099-12-31");
-        assert_eq!(made.status, 200, "{}", made.html);
+        assert_eq!(made.status, 303, "{}", made.html);
+        let address = made.location().to_owned();
+        let made = admin.get(&address);
         assert_eq!(made.headers["cache-control"], "no-store");
         let text = secret(&made);
+        assert!(!address.contains(&text) && admin.cookie("changeover_made").is_none(), "{address}");
+        let again = admin.get(&address);
+        assert!(again.has("is not shown again") && !again.has(&text), "{}", again.html);
         assert!(text.starts_with("co_") && made.has("2100-01-01 00:00 UTC") && !made.has("<i>"), "{}", made.html);
         let list = admin.get("/console/tokens");
         assert!(list.has("Lee &#60;i&#62;") && !list.has(&text) && !list.has("co_"), "{}", list.html);
@@ -44,7 +49,7 @@ fn a_token_is_made_shown_once_used_and_revoked() {
         assert!(page.status == 200 && page.html.matches("<form").count() == 1 && !page.has("/revoke"), "{}", page.html);
         let row = list.html.split("<tr>").find(|row| row.contains("Lee")).unwrap();
         let link = row.split('"').find(|text| text.ends_with("/revoke")).unwrap();
-        assert_eq!(lee.get(link).status, 403);
+        assert_eq!((lee.get(link).status, lee.get(&address).status), (403, 403));
         assert_eq!(lee.post(link, &[("csrf", &lee.csrf()), ("reason", "no")]).status, 403);
 
         assert!(admin.get(link).has("is refused from now on") && !admin.get(link).has("That is you."));

@@ -61,6 +61,24 @@ class Changes(WithServer):
         eventually(self, lambda: client.string("ageing", "?", "1") == "new", "the new value")
         self.assertEqual(client.details("string", "ageing", "?", "1", cached=False).value, "new")
 
+    def test_all_flags_of_a_context(self):
+        self.server.serve("one-of-all", "here")
+        client = self.client()
+        every = client.all_details("1")
+        self.assertEqual(every["one-of-all"], client.details("string", "one-of-all", "?", "1"))
+        self.assertGreater(len(every), 1)
+        self.assertEqual(client.all_details(3.5), {})
+
+        async def asked():
+            async with changeover.AsyncClient(client=client) as on_loop:
+                return await on_loop.all_details("1")
+
+        self.assertEqual(asyncio.run(asked()), every)
+
+    def test_without_a_server_no_flag_is_known(self):
+        with changeover.Client("http://127.0.0.1:9", "none", timeout=0.5) as client:
+            self.assertEqual(client.all_details("1"), {})
+
     def test_an_idle_context_is_asked_anew_after_a_change(self):
         self.server.serve("idle", "old")
         client = self.client()

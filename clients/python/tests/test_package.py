@@ -63,6 +63,7 @@ class Package(unittest.TestCase):
             code = f"from changeover import AsyncClient, Client\nclient = Client()\n{block}"
             printed.append(self.python(sys.executable, code, PYTHONPATH=str(PACKAGE / "src")))
         self.assertEqual(printed[0], "Kia ora v STATIC None\n")
+        self.assertIn("greeting Kia ora v\n", printed.pop(1))
         self.assertEqual(printed[1:3], ["True\n", "True\n"])
         self.assertEqual(printed[3], "{'total': 13}\n")
         self.assertRegex(printed[4], r"1 old\n2 old\n\[Part\(.*\)\]\nrow_differs \[")

@@ -53,6 +53,9 @@ class AsyncClient:
     async def details(self, kind: str, key: str, default: Any, context: Context = None, *, cached: bool = True) -> Details:
         return await self.sync._details_async((key, default, kind), context, cached)
 
+    async def all_details(self, context: Context = None) -> Dict[str, Details]:
+        return await self._off_loop(lambda: self.sync.all_details(context))
+
     def on_change(self, listener: Callable[[], None]) -> None:
         self.sync.on_change(listener)
 

@@ -111,6 +111,10 @@ class Client:
         """A value and how it came about. `kind` is boolean, string, integer, float or object; `cached=False` asks the server now."""
         return self._flags.details((key, default, kind), context, cached)
 
+    def all_details(self, context: Context = None) -> Dict[str, Details]:
+        """What every flag says of a context, by key, as it is kept for single questions; empty if the server has never answered for it."""
+        return self._flags.every(context)
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Calls `listener`, on another thread, whenever the server tells of a change."""
         self._listeners.append(listener)

@@ -72,6 +72,8 @@ def details_of(item: Any, asked: Tuple[str, Any, str]) -> Details:
 
 
 def _converted(value: Any, kind: str) -> Tuple[Any, bool]:
+    if kind == "any":
+        return copy.deepcopy(value), True
     if kind == "boolean":
         return value, isinstance(value, bool)
     if kind == "string":

@@ -125,6 +125,23 @@ class Flags:
             log.warning("a flag was not evaluated", exc_info=True)
             return failed(asked[1], "GENERAL", f"{type(error).__name__}: {error}")
 
+    def every(self, context: Context) -> Dict[str, Details]:
+        """The answers of all flags, by key; none if there are none to be had. Never raises an `Exception`."""
+        try:
+            ident = identity(context)
+            # Asking for any flag has all of them asked for, or renewed.
+            self.known(("", None, "boolean"), ident) or self._first(("", None, "boolean"), ident)
+            kept = self._kept.get(ident) or self._from_disk(ident)
+            if kept is None or kept.error is not None:
+                return {}
+            age = time.monotonic() - kept.at
+            return {key: self._served((key, None, "any"), kept, age) for key in sorted(kept.items)}
+        except NoContext:
+            return {}
+        except Exception:  # an evaluation never breaks its caller
+            log.warning("flags were not evaluated", exc_info=True)
+            return {}
+
     def known(self, asked: Asked, ident: str) -> Optional[Details]:
         """The answer, if nobody needs to wait for it."""
         kept = self._kept.get(ident)

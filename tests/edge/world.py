@@ -178,9 +178,10 @@ class World:
 
     def with_ports(self, text, port):
         """A snippet of deploy/ with this world's addresses."""
-        for written, ours in [("127.0.0.1:8080", self.port), ("127.0.0.1:3000", self.old.port), ("127.0.0.1:3001", self.new.port)]:
-            assert written in text, f"{written} is not in the snippet"
-            text = text.replace(written, f"127.0.0.1:{ours}")
+        for written, ours in [(8080, self.port), (3000, self.old.port), (3001, self.new.port)]:
+            text, times = re.subn(rf"127\.0\.0\.1(:|, port_value: ){written}\b", rf"127.0.0.1\g<1>{ours}", text)
+            assert times, f"127.0.0.1:{written} is not in the snippet"
+        text = text.replace("0.0.0.0, port_value: 80 ", f"127.0.0.1, port_value: {port} ")
         return text.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("\n:80 {", f"\nhttp://127.0.0.1:{port} {{")
 
     def start_nginx(self, extra=""):
@@ -207,6 +208,25 @@ class World:
         environment = {**os.environ, "CHANGEOVER_TOKEN": self.token, "HOME": str(self.path), "XDG_DATA_HOME": str(self.path)}
         self.start(["caddy", "run", "--config", str(self.path / "Caddyfile"), "--adapter", "caddyfile"], env=environment)
         until("Caddy listens", lambda: listens(port))
+        return port
+
+    def start_traefik(self):
+        port, inner = free_port(), free_port()
+        text = self.with_ports((ROOT / "deploy/traefik/changeover.yaml").read_text(), port)
+        (self.path / "traefik.yaml").write_text(text.replace("co_…", self.token).replace("127.0.0.1:8079", f"127.0.0.1:{inner}"))
+        self.start([
+            "traefik", f"--providers.file.filename={self.path}/traefik.yaml", "--global.checknewversion=false", "--global.sendanonymoususage=false",
+            f"--entrypoints.web.address=127.0.0.1:{port}", f"--entrypoints.changeover.address=127.0.0.1:{inner}",
+        ])
+        until("Traefik routes", lambda: request(port)[0] == 200)
+        return port
+
+    def start_envoy(self):
+        port = free_port()
+        text = self.with_ports((ROOT / "deploy/envoy/envoy.yaml").read_text(), port)
+        (self.path / "envoy.yaml").write_text(text.replace("co_…", self.token))
+        self.start(["envoy", "--config-path", str(self.path / "envoy.yaml"), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"])
+        until("Envoy routes", lambda: request(port)[0] == 200)
         return port
 
     def sql(self, text):

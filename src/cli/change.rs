@@ -21,8 +21,8 @@ use crate::store::audit::AuditEntry;
 use crate::translation::closing::{ClosingReceipt, close};
 use crate::translation::own::{history, list_changes};
 use crate::translation::{
-    ChangeHealth, Deed, Gate, InstalledChange, Step, TranslationError, backfill_progress, install, last_verifications,
-    pause, pending, plan, removal_plan, remove, resolve, restore_points, update, update_plan,
+    ChangeHealth, Deed, Gate, InstalledChange, RestorePoint, Step, TranslationError, backfill_progress, install,
+    last_verifications, pause, pending, plan, removal_plan, remove, resolve, restore_points, update, update_plan,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -216,7 +216,7 @@ fn run_stage(
     if outcome.moved {
         let detail = json!({
             "from": outcome.from, "to": to, "forced": outcome.forced, "released": outcome.released,
-            "restore_point": outcome.restore_point,
+            "restore_point": outcome.restore_point.clone().map(RestorePoint::without_directory),
         });
         let audited = Audited { store: &store, actor: &settings.actor };
         audited.append(&change, "change.stage", &arguments.reason, &detail)?;

@@ -21,8 +21,8 @@ use crate::store::audit::{self, AuditEntry};
 use crate::store::tokens::Role;
 use crate::translation::own::{get_change, list_changes};
 use crate::translation::{
-    ChangeHealth, Deed, InstalledChange, PastRestorePoint, backfill_progress, last_verifications, pause, pending,
-    restore_points,
+    ChangeHealth, Deed, InstalledChange, PastRestorePoint, RestorePoint, backfill_progress, last_verifications, pause,
+    pending, restore_points,
 };
 
 /// Restore points that are told with a change.
@@ -225,9 +225,11 @@ pub fn move_stage(
         let detail = format!("`{name}` stays at {}: {}.", outcome.from, told.join("; "));
         return Err(Problem::new(Code::Refused, detail));
     }
+    // Viewers read the audit log; where a copy is stands in the change's history.
+    let point = outcome.restore_point.clone().map(RestorePoint::without_directory);
     let detail = json!({
         "from": outcome.from, "to": outcome.to, "forced": outcome.forced, "released": outcome.released,
-        "restore_point": outcome.restore_point,
+        "restore_point": point,
     });
     record(state, actor, "change.stage", name, reason, &detail)?;
     Ok(outcome)

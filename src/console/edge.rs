@@ -255,5 +255,9 @@ fn passes(settings: &Settings) -> String {
     let claim = settings.pass.claim.as_ref();
     let claim = claim.map(|claim| format!("whoever's token says {} = {}", claim.name, claim.value));
     let all: Vec<String> = cohort.into_iter().chain(claim).collect();
-    if all.is_empty() { String::from("nobody: `pass` names neither a cohort nor a claim") } else { all.join(" and ") }
+    if all.is_empty() {
+        String::from("nobody, as long as the settings name neither a cohort nor a claim for that")
+    } else {
+        all.join(" and ")
+    }
 }

@@ -32,6 +32,7 @@ pub struct Search {
     cohort: String,
     stale: String,
     after: String,
+    done: String,
 }
 
 #[derive(Template)]
@@ -75,7 +76,8 @@ pub async fn page(
     search: Query<Search>,
 ) -> Result<HttpResponse, Problem> {
     let search = search.into_inner().trimmed();
-    let frame = Frame::new(&request, "Flags", &member.signed);
+    let mut frame = Frame::new(&request, "Flags", &member.signed);
+    frame.note = (search.done == "removed").then_some("The flag is removed. Its history stays.");
     let read = state.blocking(move |state| {
         let found = state.store().read(|conn| search.find(conn))?;
         Ok((search, found))

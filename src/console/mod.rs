@@ -25,6 +25,7 @@ mod flag_explain;
 mod flag_facts;
 mod flag_history;
 mod flag_look;
+mod flag_remove;
 mod flag_rollout;
 mod flag_switch;
 mod flag_write;

@@ -13,7 +13,7 @@ use super::{
     tokens, works,
 };
 use super::{cohort, cohort_edit, cohort_history, cohort_staged, cohort_upload, cohorts};
-use super::{flag, flag_edit, flag_explain, flag_history, flag_rollout, flag_switch, flags, proposals};
+use super::{flag, flag_edit, flag_explain, flag_history, flag_remove, flag_rollout, flag_switch, flags, proposals};
 use super::{report, report_explanations as explanations, report_files, report_list};
 use super::{worker_gate_edit, worker_gates as gates};
 use crate::http::input::ShortText;
@@ -70,6 +70,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(path("/proposals/{id}/reject").get(to_proposal).post(proposals::reject).service())
         .service(path("/flags/{key}/kill").get(flag_switch::kill_page).post(flag_switch::kill).service())
         .service(path("/flags/{key}/enable").get(flag_switch::enable_page).post(flag_switch::enable).service())
+        .service(path("/flags/{key}/remove").get(flag_remove::page).post(flag_remove::remove).service())
         .service(path("/flags/{key}/rollout").get(flag_rollout::page).post(flag_rollout::step).service())
         .service(path("/flags/{key}/history").get(flag_history::list).service())
         .service(path("/flags/{key}/diff").get(flag_history::diff).service())

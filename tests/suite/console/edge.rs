@@ -29,7 +29,9 @@ fn an_admin_keeps_visitors_out_lets_them_in_and_writes_settings() {
         let begun = post("maintenance", &begin);
         assert_eq!(begun.status, 303, "{}", begun.html);
         let page = admin.get(begun.location());
-        for text in ["Maintenance has begun", "120 seconds", "&#60;b&#62;soon", "nobody: ", "Let visitors in again"] {
+        for text in
+            ["Maintenance has begun", "120 seconds", "&#60;b&#62;soon", "nobody, as long", "Let visitors in again"]
+        {
             assert!(page.has(text), "{text}: {}", page.html);
         }
         let viewer = console.signed_in(Role::Viewer);

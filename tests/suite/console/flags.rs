@@ -259,3 +259,36 @@ fn versions_are_compared_and_one_is_restored() {
         assert_eq!(viewer.get(&format!("/console/flags/{}/history", encoded("<b>"))).status, 400);
     });
 }
+
+#[test]
+fn a_flag_is_removed_over_the_version_that_was_seen_unless_others_ask_for_it() {
+    each_database(|database| {
+        let console = Console::new(&database);
+        make(&console, &flag("new-player", &json!({})));
+        make(&console, &flag("captions", &json!({ "prerequisites": [{ "flag": "new-player", "variants": ["on"] }] })));
+        let (admin, viewer) = (console.signed_in(Role::Admin), console.signed_in(Role::Viewer));
+        let (needed, free) = ("/console/flags/new-player/remove", "/console/flags/captions/remove");
+        let page = admin.get(needed);
+        assert!(page.has("while other flags ask for it") && forms(&page) == 1, "{}", page.html);
+        let asked = admin.get(free);
+        assert!(asked.has("0 times in the last 24 hours") && asked.has("FLAG_NOT_FOUND"), "{}", asked.html);
+        let seen = asked.hidden("seen");
+        let refused = send(
+            &admin,
+            needed,
+            &[("reason", "gone"), ("seen", &stored(&console, "new-player")["version"].to_string())],
+        );
+        assert_eq!(refused.status, 409, "{}", refused.html);
+        assert_eq!(send(&admin, free, &[("reason", " "), ("seen", &seen)]).status, 422, "a reason is asked for");
+        assert_eq!(send(&admin, free, &[("reason", "gone"), ("seen", "1")]).status, 412, "another version");
+        assert_eq!(
+            (viewer.get(free).status, send(&viewer, free, &[("reason", "no"), ("seen", &seen)]).status),
+            (403, 403)
+        );
+        let removed = send(&admin, free, &[("reason", HOSTILE), ("seen", &seen)]);
+        assert_eq!((removed.status, removed.location()), (303, "/console/flags?done=removed"), "{}", removed.html);
+        assert!(admin.get(removed.location()).has("The flag is removed"));
+        assert_eq!(admin.get(free).status, 404);
+        assert!(admin.get(needed).has("Remove the flag</button>"), "nobody asks for it any more");
+    });
+}

@@ -81,6 +81,9 @@ fn every_statement_of_the_examples_finds_its_rows_by_an_index() {
         assert_eq!(of_design.len(), usize::from(database.dialect() == Dialect::Sqlite), "{of_design:#?}");
         let text = include_str!("../../../examples/video-hosting/change.toml");
         assert_eq!(plan_warnings(&database, text), Vec::<String>::new());
+        // Known to be empty, every index of a table costs the same.
+        database.connection().batch("ANALYZE").unwrap();
+        assert_eq!(plan_warnings(&database, text), Vec::<String>::new());
     });
 }
 

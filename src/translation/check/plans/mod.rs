@@ -48,6 +48,8 @@ struct Scan {
     name: String,
     /// What the statement compares there; empty if the plan does not tell.
     columns: Vec<String>,
+    /// All of an index is read, not the table itself.
+    is_by_index: bool,
 }
 
 impl Scan {

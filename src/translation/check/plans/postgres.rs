@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{PARAMETER, Plan, Question, Scan, with_parameters};
 use crate::database::{DatabaseConnection, DatabaseError, Value};
 use crate::sql::model::ChangeModel;
-use crate::sql::names::quoted;
+use crate::sql::names::{literal, quoted};
 
 /// What one changed row is called here.
 const CHANGED: &str = "co_changed";
@@ -50,7 +50,7 @@ pub fn explain(
         explained
     });
     match outcome {
-        Ok(text) => Ok(read(&text)),
+        Ok(text) => without_small(connection, read(&text)),
         Err(error) if error.is_disconnected() || error.is_retryable() => Err(error),
         Err(error) => {
             tracing::debug!(%error, part = question.part, "a statement could not be explained");
@@ -73,13 +73,43 @@ pub fn explain_text(
         connection.get_row("SELECT pg_temp.co_explain($1) AS plan", &[Value::from(text)])?.text("plan")
     });
     match outcome {
-        Ok(text) => Ok(read(&text)),
+        Ok(text) => without_small(connection, read(&text)),
         Err(error) if error.is_disconnected() || error.is_retryable() => Err(error),
         Err(error) => {
             tracing::debug!(%error, text, "a statement could not be explained");
             Ok(Plan::default())
         }
     }
+}
+
+/// A table of so many bytes at most is read by any index at the same cost.
+const SMALL_BYTES: i64 = 16 * 8192;
+
+/// The plan without scans of small tables that an index leads into: of a table that is still empty the planner may take any other index,
+/// and read that as a whole.
+fn without_small(connection: &mut DatabaseConnection, plan: Plan) -> Result<Plan, DatabaseError> {
+    let mut scans = Vec::new();
+    for scan in plan.scans {
+        if !(scan.is_by_index && has_index(connection, &scan)?) {
+            scans.push(scan);
+        }
+    }
+    Ok(Plan { scans, ..plan })
+}
+
+fn has_index(connection: &mut DatabaseConnection, scan: &Scan) -> Result<bool, DatabaseError> {
+    let columns: Vec<String> = scan.columns.iter().map(|column| literal(column)).collect();
+    if columns.is_empty() {
+        return Ok(false);
+    }
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+           WHERE i.indrelid = to_regclass({table}) AND i.indisvalid AND i.indpred IS NULL
+             AND quote_ident(a.attname) IN ({columns}) AND pg_relation_size(i.indrelid) <= {SMALL_BYTES}) AS is_there",
+        table = literal(&scan.table),
+        columns = columns.join(", "),
+    );
+    connection.get_row(&sql, &[])?.boolean("is_there")
 }
 
 fn read(text: &str) -> Plan {
@@ -128,6 +158,7 @@ fn collect_scans(node: &Json, conditions: &[&str], scans: &mut Vec<Scan>) {
             table: format!("{}.{}", quoted(text_of(node, "Schema")), quoted(name)),
             name: name.to_owned(),
             columns: compared_columns(alias, conditions),
+            is_by_index: kind != "Seq Scan",
         });
     }
     // The first rows of an index are found without reading the others.

@@ -52,7 +52,7 @@ fn scan(line: &str, lines: &[String], text: &str) -> Option<Scan> {
     let compared = automatic.and_then(|rest| rest.rsplit_once(" (")).map(|(_, columns)| columns.trim_end_matches(')'));
     let columns = compared.into_iter().flat_map(|columns| columns.split(" AND "));
     let columns = columns.filter_map(|column| column.split(['=', '<', '>']).next()).map(|column| quoted(column.trim()));
-    Some(Scan { table: quoted(&name), columns: columns.collect(), name })
+    Some(Scan { table: quoted(&name), columns: columns.collect(), name, is_by_index: false })
 }
 
 /// The table that `alias` stands for in the text: the word before it, or before its AS.

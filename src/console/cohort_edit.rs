@@ -63,19 +63,14 @@ pub async fn ids(
     name: Path<CohortName>,
 ) -> Result<HttpResponse, Problem> {
     let name = name.into_inner();
-    let outcome = match typed_ids(&sent.fields) {
-        Ok((upload, reason)) => {
-            let (name, actor) = (name.clone(), sent.signed().actor().to_owned());
-            let removes = sent.fields.raw("mode") == "remove";
-            let work = move |state: &AppState| {
-                let edit = if removes { Edit::Remove(&upload.ids) } else { Edit::Add(&upload.ids) };
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| cohorts::edit(conn, &name, edit, None, origin))?)
-            };
-            state.writing(work).await
-        }
-        Err(problem) => Err(problem),
+    let (asked, upload) = (name.clone(), typed_ids(&sent.fields));
+    let removes = sent.fields.raw("mode") == "remove";
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let ids = upload?.ids;
+        let edit = if removes { Edit::Remove(&ids) } else { Edit::Add(&ids) };
+        Ok(state.store().write(|conn| cohorts::edit(conn, &asked, edit, None, origin))?)
     };
+    let outcome = sent.write(&state, work).await;
     match outcome {
         Ok(_) => Ok(see_other(&format!("{}/cohorts/{name}?done=edited", base(&request)))),
         Err(problem) => {
@@ -85,8 +80,7 @@ pub async fn ids(
     }
 }
 
-fn typed_ids(fields: &Fields) -> Result<(Upload, String), Problem> {
-    let reason = fields.reason()?;
+fn typed_ids(fields: &Fields) -> Result<Upload, Problem> {
     let unusable =
         |error: &dyn std::fmt::Display| Problem::new(Code::InvalidValue, format!("Nothing was changed: {error}."));
     if fields.raw("ids").trim().is_empty() {
@@ -94,7 +88,7 @@ fn typed_ids(fields: &Fields) -> Result<(Upload, String), Problem> {
     }
     let read = upload::read(fields.raw("ids").as_bytes(), UploadFormat::Lines);
     let read = read.and_then(|read| read.with_at_most_rejected(Some(0)));
-    Ok((read.map_err(|error| unusable(&error))?, reason))
+    read.map_err(|error| unusable(&error))
 }
 
 /// What the page that describes a cohort was sent back with.
@@ -152,10 +146,8 @@ async fn describe(
     name: &CohortName,
     conditions: String,
 ) -> Result<StoredCohort, Problem> {
-    let (description, reason) = (sent.fields.text("description")?, sent.fields.reason()?);
-    let (name, seen, actor) = (name.clone(), seen(&sent.fields)?, sent.signed().actor().to_owned());
-    let work = move |state: &AppState| {
-        let origin = Origin { actor: &actor, reason: &reason };
+    let (name, description, seen) = (name.clone(), sent.fields.text("description")?, seen(&sent.fields)?);
+    let work = move |state: &AppState, origin: Origin<'_>| {
         Ok(state.store().write(|conn| {
             // What stays as it is written is no change of the conditions.
             let stored = cohorts::get(conn, &name)?.conditions;
@@ -164,7 +156,7 @@ async fn describe(
             cohorts::describe(conn, &name, changes, Some(seen), origin)
         })?)
     };
-    state.writing(work).await
+    sent.write(state, work).await
 }
 
 /// Conditions as they are stored, or everything that is wrong with them. Nothing stands for none.
@@ -239,17 +231,12 @@ pub async fn remove(
     name: Path<CohortName>,
 ) -> Result<HttpResponse, Problem> {
     let name = name.into_inner();
-    let outcome = match sent.fields.reason().and_then(|reason| Ok((reason, seen(&sent.fields)?))) {
-        Ok((reason, seen)) => {
-            let (name, actor) = (name.clone(), sent.signed().actor().to_owned());
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| cohorts::remove(conn, &name, Some(seen), origin))?)
-            };
-            state.writing(work).await
-        }
-        Err(problem) => Err(problem),
+    let (asked, seen) = (name.clone(), seen(&sent.fields));
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let seen = seen?;
+        Ok(state.store().write(|conn| cohorts::remove(conn, &asked, Some(seen), origin))?)
     };
+    let outcome = sent.write(&state, work).await;
     let Err(problem) = outcome else {
         return Ok(see_other(&format!("{}/cohorts?done=removed", base(&request))));
     };

@@ -214,18 +214,12 @@ pub async fn restore(
     path: Path<(CohortName, i64)>,
 ) -> Result<HttpResponse, Problem> {
     let (name, earlier) = path.into_inner();
-    let outcome = match sent.fields.reason().and_then(|reason| Ok((reason, seen(&sent.fields)?))) {
-        Ok((reason, seen)) => {
-            let (name, actor) = (name.clone(), sent.signed().actor().to_owned());
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                let edit = Edit::Restore(earlier);
-                Ok(state.store().write(|conn| cohorts::edit(conn, &name, edit, Some(seen), origin))?)
-            };
-            state.writing(work).await
-        }
-        Err(problem) => Err(problem),
+    let (asked, seen) = (name.clone(), seen(&sent.fields));
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let seen = seen?;
+        Ok(state.store().write(|conn| cohorts::edit(conn, &asked, Edit::Restore(earlier), Some(seen), origin))?)
     };
+    let outcome = sent.write(&state, work).await;
     match outcome {
         Ok(_) => Ok(see_other(&format!("{}/cohorts/{name}?done=restored", base(&request)))),
         Err(problem) => {

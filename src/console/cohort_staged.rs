@@ -73,22 +73,17 @@ pub async fn activate(
 ) -> Result<HttpResponse, Problem> {
     let (name, id) = path.into_inner();
     let all_the_same = sent.fields.is_ticked("even_if_changed");
-    let outcome = match sent.fields.reason().and_then(|reason| Ok((reason, seen(&sent.fields)?))) {
-        Ok((reason, seen)) => {
-            let (name, id, actor) = (name.clone(), id.clone(), sent.signed().actor().to_owned());
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| {
-                    let staged = cohort_staging::get(conn, &name, id.as_str())?;
-                    // Never on another cohort than the one whose difference was shown.
-                    let seen = if all_the_same { seen } else { staged.base_generation };
-                    cohorts::edit(conn, &name, Edit::Activate(&staged), Some(seen), origin)
-                })?)
-            };
-            state.writing(work).await.map(drop)
-        }
-        Err(problem) => Err(problem),
+    let (asked, wanted, seen) = (name.clone(), id.clone(), seen(&sent.fields));
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let seen = seen?;
+        Ok(state.store().write(|conn| {
+            let staged = cohort_staging::get(conn, &asked, wanted.as_str())?;
+            // Never on another cohort than the one whose difference was shown.
+            let seen = if all_the_same { seen } else { staged.base_generation };
+            cohorts::edit(conn, &asked, Edit::Activate(&staged), Some(seen), origin).map(drop)
+        })?)
     };
+    let outcome = sent.write(&state, work).await;
     done(&request, &sent, &state, (name, id), ("activated", outcome)).await
 }
 
@@ -100,17 +95,11 @@ pub async fn drop_it(
     path: Path<(CohortName, ShortText)>,
 ) -> Result<HttpResponse, Problem> {
     let (name, id) = path.into_inner();
-    let outcome = match sent.fields.reason() {
-        Ok(reason) => {
-            let (name, id, actor) = (name.clone(), id.clone(), sent.signed().actor().to_owned());
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| cohort_staging::drop_one(conn, &name, id.as_str(), origin))?)
-            };
-            state.writing(work).await
-        }
-        Err(problem) => Err(problem),
+    let (asked, wanted) = (name.clone(), id.clone());
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        Ok(state.store().write(|conn| cohort_staging::drop_one(conn, &asked, wanted.as_str(), origin))?)
     };
+    let outcome = sent.write(&state, work).await;
     done(&request, &sent, &state, (name, id), ("dropped", outcome)).await
 }
 

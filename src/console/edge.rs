@@ -95,30 +95,21 @@ pub async fn maintenance(
     name: Path<ChangeName>,
 ) -> Result<HttpResponse, Problem> {
     let (name, begins) = (name.into_inner(), sent.fields.raw("wish") == "begin");
-    let outcome = match maintenance_wish(&sent.fields, begins) {
-        Ok((wanted, reason)) => {
-            let (name, actor) = (name.clone(), sent.signed().actor().to_owned());
-            let work = move |state: &AppState| {
-                let wanted = wanted.as_ref().map(|(seconds, message)| (*seconds, message.as_str()));
-                write_maintenance(state, &name, wanted, Origin { actor: &actor, reason: &reason })
-            };
-            state.writing(work).await.map(drop)
-        }
-        Err(problem) => Err(problem),
+    let (asked, wish) = (name.clone(), begins.then(|| beginning(&sent.fields)).transpose());
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let wanted = wish?;
+        let wanted = wanted.as_ref().map(|(seconds, message)| (*seconds, message.as_str()));
+        write_maintenance(state, &asked, wanted, origin).map(drop)
     };
+    let outcome = sent.write(&state, work).await;
     let done = if begins { "begun" } else { "ended" };
     written(&request, &sent, &state, (name, "maintenance", done), outcome).await
 }
 
-fn maintenance_wish(fields: &Fields, begins: bool) -> Result<(Option<(u32, String)>, String), Problem> {
-    let reason = fields.reason()?;
-    if !begins {
-        return Ok((None, reason));
-    }
+fn beginning(fields: &Fields) -> Result<(u32, String), Problem> {
+    let detail = "Say in how many seconds visitors may come again, from 1 to 86400.";
     let seconds = fields.raw("retry_after").trim().parse();
-    let wrong =
-        |_| Problem::new(Code::InvalidValue, "Say in how many seconds visitors may come again, from 1 to 86400.");
-    Ok((Some((seconds.map_err(wrong)?, fields.text("message")?)), reason))
+    Ok((seconds.map_err(|_| Problem::new(Code::InvalidValue, detail))?, fields.text("message")?))
 }
 
 /// Writes the settings.
@@ -129,26 +120,21 @@ pub async fn settings(
     name: Path<ChangeName>,
 ) -> Result<HttpResponse, Problem> {
     let name = name.into_inner();
-    let outcome = match settings_wish(&sent.fields) {
-        Ok((settings, seen, reason)) => {
-            let (name, actor) = (name.clone(), sent.signed().actor().to_owned());
-            let work = move |state: &AppState| {
-                write_settings(state, &name, &settings, seen, Origin { actor: &actor, reason: &reason })
-            };
-            state.writing(work).await.map(drop)
-        }
-        Err(problem) => Err(problem),
+    let (asked, wish) = (name.clone(), settings_wish(&sent.fields));
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let (settings, seen) = wish?;
+        write_settings(state, &asked, &settings, seen, origin).map(drop)
     };
+    let outcome = sent.write(&state, work).await;
     written(&request, &sent, &state, (name, "settings", "set"), outcome).await
 }
 
-fn settings_wish(fields: &Fields) -> Result<(Settings, Option<i64>, String), Problem> {
+fn settings_wish(fields: &Fields) -> Result<(Settings, Option<i64>), Problem> {
     let wrong = |error| Problem::new(Code::InvalidValue, format!("The settings cannot be used: {error}."));
     let settings = serde_json::from_str(fields.raw("settings")).map_err(wrong)?;
     let seen = fields.raw("seen");
     let stale = |_| Problem::new(Code::InvalidValue, "The form is not whole: open its page again.");
-    let seen = (!seen.is_empty()).then(|| seen.parse().map_err(stale)).transpose()?;
-    Ok((settings, seen, fields.reason()?))
+    Ok((settings, (!seen.is_empty()).then(|| seen.parse().map_err(stale)).transpose()?))
 }
 
 async fn written(
@@ -228,7 +214,7 @@ fn shown(maintenance: &Maintenance, now: Instant) -> MaintenanceShown {
 fn told(settings: &Settings) -> Vec<String> {
     let mut told = vec![match settings.subject.len() {
         0 => String::from(
-            "No visitor is known, so everybody gets the old upstream: name a source of the visitor's id under `subject`.",
+            "No visitor is known, so everybody gets the old upstream: name a source of the visitor's id under subject.",
         ),
         _ => counted(
             i64::try_from(settings.subject.len()).unwrap_or(i64::MAX),

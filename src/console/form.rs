@@ -15,6 +15,7 @@ use super::session::{Member, Signed, VISITOR, cookie_of, form_token, is_behind_t
 use crate::http::AppState;
 use crate::http::auth::Permission;
 use crate::http::problem::{Code, Problem};
+use crate::store::Origin;
 
 /// The longest text that a form takes, in characters.
 const TEXT_MAX: usize = 500;
@@ -72,6 +73,16 @@ impl<P> Sent<P> {
     #[must_use]
     pub fn signed(&self) -> &Signed {
         &self.member.signed
+    }
+
+    /// Writes what the form asks for, by whoever sent it and with the reason that stands in it.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        state: &AppState,
+        work: impl FnOnce(&AppState, Origin<'_>) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (actor, reason) = (self.signed().actor().to_owned(), self.fields.reason()?);
+        state.writing(move |state| work(state, Origin { actor: &actor, reason: &reason })).await
     }
 }
 

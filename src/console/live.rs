@@ -21,7 +21,8 @@ use crate::http::problem::{Code, Problem};
 use crate::http::streamed::Streamed;
 use crate::primitives::ChangeName;
 use crate::store::jobs::{self, JobKind};
-use crate::store::{StoreError, sessions, sha256, worker_gates};
+use crate::store::worker_gates::{self, StoredGate};
+use crate::store::{StoreError, sessions, sha256};
 
 /// How often it is looked whether anything has changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -91,8 +92,11 @@ impl About {
             Self::Gates => {
                 let all = state.store().read(worker_gates::list)?;
                 // A worker whose turn comes runs without anybody writing anything, and a lease ends by itself.
-                let states: Vec<_> = all.found.iter().map(|one| one.gate.state_at(all.now).as_str()).collect();
-                Ok(format!("{:?} {states:?} {}", all.found, turn(state, COUNTED_MICROS)))
+                let states: Vec<_> = all.found.iter().map(|one| one.gate.state_at(all.now)).collect();
+                let is_held = |one: &StoredGate| one.lease.as_ref().is_some_and(|lease| lease.is_held_at(all.now));
+                let counts_down = states.iter().any(|gate| gate.until().is_some()) || all.found.iter().any(is_held);
+                let turn = turn(state, if counts_down { COUNTED_MICROS } else { AGED_MICROS });
+                Ok(format!("{:?} {states:?} {turn}", all.found))
             }
             Self::Configuration => Ok(json!([state.snapshot().version(), turn(state, AGED_MICROS)]).to_string()),
         }

@@ -246,17 +246,11 @@ pub async fn revoke(
     id: Path<ShortText>,
 ) -> Result<HttpResponse, Problem> {
     let id = id.into_inner();
-    let outcome = match sent.fields.reason() {
-        Ok(reason) => {
-            let (id, actor) = (id.clone(), sent.signed().actor().to_owned());
-            let revoked = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| tokens::revoke(conn, id.as_str(), origin).map(drop))?)
-            };
-            state.writing(revoked).await
-        }
-        Err(problem) => Err(problem),
+    let asked = id.clone();
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        Ok(state.store().write(|conn| tokens::revoke(conn, asked.as_str(), origin).map(drop))?)
     };
+    let outcome = sent.write(&state, work).await;
     let Err(problem) = outcome else {
         return Ok(see_other(&format!("{}/tokens?done=revoked", base(&request))));
     };

@@ -85,35 +85,24 @@ pub async fn new_page(request: HttpRequest, member: Member<Admin>) -> Result<Htt
 
 /// Makes it; it runs.
 pub async fn create(request: HttpRequest, sent: Sent<Admin>, state: Data<AppState>) -> Result<HttpResponse, Problem> {
-    let made = match wish(&sent.fields) {
-        Ok((settings, reason)) => make(&sent, &state, settings, reason).await,
-        Err(problem) => Err(problem),
-    };
-    match made {
-        Ok(worker) => Ok(see_other(&format!("{}/gates/{worker}?done=made", base(&request)))),
-        Err(problem) => new_answer(&request, sent.signed(), (Typed::sent(&sent.fields), Some(problem))),
-    }
-}
-
-async fn make(
-    sent: &Sent<Admin>,
-    state: &Data<AppState>,
-    settings: Settings,
-    reason: String,
-) -> Result<WorkerName, Problem> {
-    let typed = sent.fields.raw("worker").trim();
-    let worker: WorkerName =
-        typed.parse().map_err(|error| Problem::new(Code::InvalidValue, format!("The worker's name: {error}.")))?;
-    let actor = sent.signed().actor().to_owned();
-    let work = move |state: &AppState| {
-        let origin = Origin { actor: &actor, reason: &reason };
+    let wish = worker(&sent.fields).and_then(|worker| Ok((worker, settings(&sent.fields)?)));
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let (worker, settings) = wish?;
         Ok(state.store().write(|conn| match worker_gates::set(conn, &worker, settings.clone(), None, origin)? {
             (_, true) => Ok(worker.clone()),
             // Rolled back: somebody else's gate stays as it is.
             (_, false) => Err(StoreError::Exists { what: "gate", name: worker.to_string() }),
         })?)
     };
-    state.writing(work).await
+    match sent.write(&state, work).await {
+        Ok(worker) => Ok(see_other(&format!("{}/gates/{worker}?done=made", base(&request)))),
+        Err(problem) => new_answer(&request, sent.signed(), (Typed::sent(&sent.fields), Some(problem))),
+    }
+}
+
+fn worker(fields: &Fields) -> Result<WorkerName, Problem> {
+    let wrong = |error| Problem::new(Code::InvalidValue, format!("The worker's name: {error}."));
+    fields.raw("worker").trim().parse().map_err(wrong)
 }
 
 fn new_answer(
@@ -144,19 +133,13 @@ pub async fn edit(
     worker: Path<WorkerName>,
 ) -> Result<HttpResponse, Problem> {
     let worker = worker.into_inner();
-    let outcome = match wish(&sent.fields).and_then(|(settings, reason)| Ok((settings, reason, seen(&sent.fields)?))) {
-        Ok((settings, reason, seen)) => {
-            let (worker, actor) = (worker.clone(), sent.signed().actor().to_owned());
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state
-                    .store()
-                    .write(|conn| worker_gates::set(conn, &worker, settings.clone(), Some(seen), origin))?)
-            };
-            state.writing(work).await.map(drop)
-        }
-        Err(problem) => Err(problem),
+    let (asked, wish) = (worker.clone(), settings(&sent.fields).and_then(|wish| Ok((wish, seen(&sent.fields)?))));
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let (settings, seen) = wish?;
+        let written = |conn: &mut _| worker_gates::set(conn, &asked, settings.clone(), Some(seen), origin).map(drop);
+        Ok(state.store().write(written)?)
     };
+    let outcome = sent.write(&state, work).await;
     let Err(problem) = outcome else {
         return Ok(see_other(&format!("{}/gates/{worker}?done=set", base(&request))));
     };
@@ -184,7 +167,7 @@ async fn edit_answer(
     html_with(&EditPage { frame, worker: named, typed, error }, status)
 }
 
-fn wish(fields: &Fields) -> Result<(Settings, String), Problem> {
+fn settings(fields: &Fields) -> Result<Settings, Problem> {
     let number = |name: &str, title: &str| {
         let text = fields.raw(name).trim();
         let wrong = || Problem::new(Code::InvalidValue, format!("{title} has to be a whole number."));
@@ -197,8 +180,7 @@ fn wish(fields: &Fields) -> Result<(Settings, String), Problem> {
         single_instance: fields.is_ticked("single"),
         lease_s: number("lease", "The time of a lease")?,
     };
-    let settings = settings.checked().map_err(|error| Problem::new(Code::InvalidValue, format!("{error}.")))?;
-    Ok((settings, fields.reason()?))
+    settings.checked().map_err(|error| Problem::new(Code::InvalidValue, format!("{error}.")))
 }
 
 /// What the removal of a gate will do.
@@ -219,17 +201,12 @@ pub async fn remove(
     worker: Path<WorkerName>,
 ) -> Result<HttpResponse, Problem> {
     let worker = worker.into_inner();
-    let outcome = match sent.fields.reason().and_then(|reason| Ok((reason, seen(&sent.fields)?))) {
-        Ok((reason, seen)) => {
-            let (worker, actor) = (worker.clone(), sent.signed().actor().to_owned());
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| worker_gates::remove(conn, &worker, Some(seen), origin))?)
-            };
-            state.writing(work).await
-        }
-        Err(problem) => Err(problem),
+    let (asked, seen) = (worker.clone(), seen(&sent.fields));
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let seen = seen?;
+        Ok(state.store().write(|conn| worker_gates::remove(conn, &asked, Some(seen), origin))?)
     };
+    let outcome = sent.write(&state, work).await;
     let Err(problem) = outcome else { return Ok(see_other(&format!("{}/gates?done=removed", base(&request)))) };
     let typed = (sent.fields.raw("reason").to_owned(), Some(problem));
     remove_answer(&request, sent.signed(), &state, worker, typed).await

@@ -106,17 +106,10 @@ pub async fn pause_all(
     sent: Sent<Admin>,
     state: Data<AppState>,
 ) -> Result<HttpResponse, Problem> {
-    let outcome = match sent.fields.reason() {
-        Ok(reason) => {
-            let actor = sent.signed().actor().to_owned();
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| worker_gates::pause_all(conn, origin))?)
-            };
-            state.writing(work).await.map(drop)
-        }
-        Err(problem) => Err(problem),
+    let work = |state: &AppState, origin: Origin<'_>| {
+        Ok(state.store().write(|conn| worker_gates::pause_all(conn, origin).map(drop))?)
     };
+    let outcome = sent.write(&state, work).await;
     all_done(&request, &sent, &state, ("pause", "paused"), outcome).await
 }
 
@@ -127,17 +120,10 @@ pub async fn resume_all(
     state: Data<AppState>,
 ) -> Result<HttpResponse, Problem> {
     let alone = sent.fields.is_ticked("alone");
-    let outcome = match sent.fields.reason() {
-        Ok(reason) => {
-            let actor = sent.signed().actor().to_owned();
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| worker_gates::resume_all(conn, alone, origin))?)
-            };
-            state.writing(work).await.map(drop)
-        }
-        Err(problem) => Err(problem),
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        Ok(state.store().write(|conn| worker_gates::resume_all(conn, alone, origin).map(drop))?)
     };
+    let outcome = sent.write(&state, work).await;
     all_done(&request, &sent, &state, ("resume", "resumed"), outcome).await
 }
 
@@ -232,17 +218,11 @@ pub async fn pause(
     worker: Path<WorkerName>,
 ) -> Result<HttpResponse, Problem> {
     let worker = worker.into_inner();
-    let outcome = match sent.fields.reason() {
-        Ok(reason) => {
-            let (actor, worker) = (sent.signed().actor().to_owned(), worker.clone());
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| worker_gates::pause(conn, &worker, origin))?)
-            };
-            state.writing(work).await.map(drop)
-        }
-        Err(problem) => Err(problem),
+    let asked = worker.clone();
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        Ok(state.store().write(|conn| worker_gates::pause(conn, &asked, origin).map(drop))?)
     };
+    let outcome = sent.write(&state, work).await;
     one_done(&request, &sent, &state, (worker, "paused"), outcome).await
 }
 
@@ -254,18 +234,12 @@ pub async fn resume(
     worker: Path<WorkerName>,
 ) -> Result<HttpResponse, Problem> {
     let worker = worker.into_inner();
-    let wish = sent.fields.reason().and_then(|reason| Ok((reason, after(sent.fields.raw("after"))?)));
-    let outcome = match wish {
-        Ok((reason, after)) => {
-            let (actor, worker) = (sent.signed().actor().to_owned(), worker.clone());
-            let work = move |state: &AppState| {
-                let origin = Origin { actor: &actor, reason: &reason };
-                Ok(state.store().write(|conn| worker_gates::resume(conn, &worker, after, origin))?)
-            };
-            state.writing(work).await.map(drop)
-        }
-        Err(problem) => Err(problem),
+    let (asked, after) = (worker.clone(), after(sent.fields.raw("after")));
+    let work = move |state: &AppState, origin: Origin<'_>| {
+        let after = after?;
+        Ok(state.store().write(|conn| worker_gates::resume(conn, &asked, after, origin).map(drop))?)
     };
+    let outcome = sent.write(&state, work).await;
     one_done(&request, &sent, &state, (worker, "resumed"), outcome).await
 }
 

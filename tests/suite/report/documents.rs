@@ -92,6 +92,40 @@ fn a_report_with_faults_names_them() {
 }
 
 #[test]
+fn ids_that_want_to_be_more_than_texts_stay_texts_in_every_form() {
+    let ids = [
+        "<script>alert(1)</script>",
+        "\"><img src=x onerror=alert(2)>",
+        "=cmd|/C calc!A0",
+        "+1-800",
+        "two\nlines",
+        "\u{1b}[31mred",
+        "\u{202e}backwards",
+    ];
+    each_database(|database| {
+        let mut ledger = Ledger::new(database);
+        for id in ids {
+            ledger.charge(id, "2026-10", 500, &["ann", id]);
+        }
+        // Every one of them is an exception, and so told by its id.
+        ledger.run("UPDATE new_parts SET amount = amount + 1 WHERE payer = 'ann'");
+        let report = report(&mut ledger);
+        assert_eq!(report.data.unexplained_total, u64::try_from(ids.len()).unwrap());
+        let page = to_html(&report).unwrap();
+        assert!(page.contains("&lt;script&gt;alert(1)") || page.contains("&#60;script&#62;alert(1)"), "it is shown");
+        for markup in ["<script>alert", "<img src=x", "\"><img", "\u{1b}"] {
+            assert!(!page.contains(markup), "{markup:?}");
+        }
+        let text = to_text(&report);
+        assert!(text.contains("=cmd|/C calc!A0"), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']) && !text.contains("two\nlines"), "{text}");
+        let set = csv_set(&report);
+        assert!(set.contains("'=cmd|/C calc!A0") && set.contains("'+1-800"), "{set}");
+        assert!(!set.contains(",=cmd") && !set.contains("\n=cmd") && !set.contains(",+1-800"), "{set}");
+    });
+}
+
+#[test]
 fn terminal_text_fits_a_hundred_columns() {
     each_database(|database| {
         let mut ledger = Ledger::new(database);

@@ -47,6 +47,13 @@ fn store(console: &Console, token: &str) {
     write("POST", "/api/v1/gates/mailer/lease", json!({ "holder": HOSTILE }));
     write("POST", "/api/v1/gates/mailer/pause", json!({ "reason": HOSTILE }));
     write("POST", "/api/v1/tokens", json!({ "name": format!("{HOSTILE}2"), "role": "viewer" }));
+    let change = "/api/v1/changes/billing-allocation";
+    write("PUT", &format!("{change}/edge?{}", reason()), json!({ "subject": [{ "cookie": "user" }] }));
+    write("PUT", &format!("{change}/edge/maintenance"), json!({ "on": true, "reason": HOSTILE, "message": HOSTILE }));
+    let differs = json!({ "operation": "total", "id": HOSTILE, "old": { "value": { HOSTILE: HOSTILE } }, "new": { "error": HOSTILE } });
+    write("POST", &format!("{change}/observations"), json!([differs]));
+    let rule = json!({ "path": "/x", "kind": "trim", "owner": HOSTILE, "reason": HOSTILE });
+    write("POST", &format!("{change}/observation-rules"), rule);
 }
 
 /// Has a report with an exception, explains that, and signs the next one.
@@ -132,6 +139,15 @@ fn a_stored_text_is_a_text_on_every_page() {
         let job = json_of(&console.api("POST", "/api/v1/changes/billing-allocation/backfill", ""));
         assert_eq!(ended(&console, &job)["state"], "done");
         report(&database, &admin);
+        for to in ["shadow", "live"] {
+            let step = json!({ "to": to, "force": true, "reason": HOSTILE });
+            let moved = console.api("PUT", "/api/v1/changes/billing-allocation/stage", &step.to_string());
+            assert_eq!(moved.status, 200, "{}", moved.html);
+        }
+        let wish = json!({ "groups": [HOSTILE], "side": "old", "period": "2099-12", "reason": HOSTILE });
+        let path = "/api/v1/changes/billing-allocation/assignments/moves";
+        let moved = console.api("POST", path, &wish.to_string());
+        assert_eq!(moved.status, 200, "{}", moved.html);
 
         let pages = all_pages(&admin);
         assert!(pages.len() > 40, "{:?}", pages.keys());

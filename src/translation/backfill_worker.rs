@@ -85,7 +85,7 @@ impl<'a, T: FnMut(Told)> Worker<'a, T> {
                     self.preferred = range.number;
                     self.account(connection, keys, began.elapsed())?;
                 }
-                Err(TranslationError::Database(error)) if error.is_retryable() => self.pause(&error),
+                Err(TranslationError::Database(error)) if error.is_retryable() => self.pause(&error, rows),
                 Err(TranslationError::Database(error)) => self.refused(connection, error, rows)?,
                 Err(error) => return Err(error),
             }
@@ -167,14 +167,18 @@ impl<'a, T: FnMut(Told)> Worker<'a, T> {
         if connection.dialect() == Dialect::Sqlite {
             std::thread::sleep(took.min(WRITERS_TURN_MAX));
         }
-        if filling.options.batch_rows.is_none() {
-            self.batch_rows = adapted(self.batch_rows, took);
-        }
+        self.batch_rows = match filling.options.batch_rows {
+            None => adapted(self.batch_rows, took),
+            // Back to what was asked for, after a batch had to be made smaller.
+            Some(asked) => self.batch_rows.saturating_mul(2).min(asked),
+        };
         Ok(())
     }
 
-    /// The database aborted the batch, so that others pass; it is tried again for as long as it takes.
-    fn pause(&mut self, error: &DatabaseError) {
+    /// The database aborted the batch, so that others pass; it is tried again for as long as it takes. Each time with half the keys: where
+    /// many write the same few rows, one transaction that wants all of those might never get them.
+    fn pause(&mut self, error: &DatabaseError, rows: usize) {
+        self.batch_rows = (rows / 2).max(1);
         self.aborted = self.aborted.saturating_add(1);
         let pause = PAUSE_MAX.min(Duration::from_millis(1 << self.aborted.min(10)));
         if self.aborted > 4 {
